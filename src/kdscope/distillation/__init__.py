@@ -1,0 +1,1 @@
+"""Methods, the trainer, teacher signals, cache and rollouts."""

@@ -1,0 +1,196 @@
+"""The one subclass of ``transformers.Trainer``, for teachers and students, every method and every signal.
+
+It changes three things: the loss is the fused objective on the supervised positions; its normalisation
+counts the whole optimizer step, so that the gradient does not depend on how the batch was split; and an
+on-policy step exchanges the reference text for rollouts of the student, generated once for the step.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+
+from kdscope.data.collation import Batch, Encoded, pad_batch
+from kdscope.distillation.noise import TeacherNoise
+from kdscope.distillation.rollouts import Rollouts
+from kdscope.distillation.signals import TeacherSignal
+from kdscope.divergences import Objective, fused_objective, model_head
+from kdscope.errors import NumericalError
+from kdscope.models.adapters import plain
+from kdscope.models.loading import padding_id
+from kdscope.models.states import put_head_back, supervised_states, take_head_out
+
+
+class _Examples(Dataset):
+    """Encoded examples by position, as the Trainer wants them."""
+
+    def __init__(self, examples: Sequence[Encoded]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return self.examples[index]
+
+
+def _as_they_are(examples: list[Encoded]) -> Any:
+    return examples
+
+
+class DistillationTrainer(Trainer):
+    """Trains one model on encoded examples under one objective.
+
+    Args:
+        model: the student (or the teacher in its own fine-tuning), adapters in place.
+        tokenizer: shared by student and teacher.
+        arguments: the Trainer's own settings.
+        examples: reference or teacher text.
+        objective: value per token.
+        reduction: ``token`` (mean over the supervised tokens of the optimizer step) or ``sequence`` (mean
+            of per-sequence means).
+        signal: the teacher's states on ``examples``; None for ``nll``.
+        rollouts: when the student's own sequences are used; None for never.
+        rollout_signal: the teacher's states on rollouts.
+        noise: added to the teacher's logits; None for none.
+        on_step: called with (optimizer steps done, steps in all, loss).
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(  # noqa: PLR0913 - the parts that a method is made of
+        self,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        arguments: TrainingArguments,
+        examples: Sequence[Encoded],
+        objective: Objective,
+        *,
+        reduction: str = "token",
+        signal: TeacherSignal | None = None,
+        rollouts: Rollouts | None = None,
+        rollout_signal: TeacherSignal | None = None,
+        noise: TeacherNoise | None = None,
+        on_step: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)  # one worker runs many trainings
+        GradientState._reset_state()
+        self.head = model_head(plain(model))
+        take_head_out(model)
+        self.objective, self.reduction = objective, reduction
+        self.signal, self.rollout_signal = signal, rollout_signal
+        self.rollouts, self.noise = rollouts, noise
+        self.tokenizer, self.pad_id = tokenizer, padding_id(tokenizer)
+        self.student = model
+        self.vocabulary = len(tokenizer)
+        self.supervised_tokens = 0
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=_Examples(examples),
+            data_collator=_as_they_are,
+            callbacks=[_Progress(on_step)] if on_step else None,
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
+        """The micro-batches of one optimizer step, and what their losses are divided by."""
+        window: list[list[Encoded]] = []
+        for _ in range(num_batches):
+            micro = next(epoch_iterator, None)
+            if micro is not None:
+                window.append(micro)
+        rolled = self.rollouts is not None and self.rollouts.chosen(self.state.global_step)
+        if rolled and self.rollouts is not None:
+            window = self._roll_out(window)
+        everything = [example for micro in window for example in micro]
+        tokens = sum(len(example.response) for example in everything)
+        self.supervised_tokens += tokens
+        total = torch.tensor(
+            tokens if self.reduction == "token" else len(everything), device=device
+        )
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()  # type: ignore[union-attr]
+        return [{"examples": micro, "rolled": rolled} for micro in window], total
+
+    def _roll_out(self, window: list[list[Encoded]]) -> list[list[Encoded]]:
+        assert self.rollouts is not None
+        flat = [example for micro in window for example in micro]
+        sampled = iter(
+            self.rollouts.sample(self.model, self.tokenizer, flat, self.state.global_step)
+        )
+        return [[next(sampled) for _ in micro] for micro in window]
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs  # examples become tensors in `compute_loss`
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted here: tokens are."""
+        return 0
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """The objective on one micro-batch, as its share of the optimizer step's mean.
+
+        Raises:
+            NumericalError: the loss is not finite; step and examples are named.
+        """
+        examples: list[Encoded] = inputs["examples"]
+        padded = pad_batch(examples, self.pad_id)
+        batch = Batch(*(part.to(self.args.device) for part in padded))
+        hidden, labels = supervised_states(model, *batch)
+        signal = self.rollout_signal if inputs["rolled"] else self.signal
+        teacher_states = None if signal is None else signal.states(examples, batch)
+        result = fused_objective(
+            hidden,
+            self.head,
+            labels,
+            self._weights(examples, num_items_in_batch, hidden.device),
+            self.objective,
+            teacher_hidden=teacher_states,
+            teacher_head=None if signal is None else signal.head,
+            teacher_noise=self.noise
+            and self.noise.of(examples, self.state.global_step, hidden.device),
+            vocab_size=self.vocabulary,
+        )
+        if not torch.isfinite(result.loss):
+            raise NumericalError(
+                f"the loss is {result.loss.item()} at optimizer step {self.state.global_step}, first "
+                f"example {examples[0].id!r}: lower the learning rate, or check the teacher's states"
+            )
+        replicas = self.args.world_size if self.args.average_tokens_across_devices else 1
+        return result.loss * replicas
+
+    def _weights(
+        self, examples: Sequence[Encoded], total: Tensor | int | None, device: torch.device
+    ) -> Tensor:
+        """Weight of every supervised token of the micro-batch, [N]."""
+        lengths = torch.tensor([len(example.response) for example in examples])
+        per_row = torch.ones(len(examples)) if self.reduction == "token" else 1 / lengths
+        return per_row.repeat_interleave(lengths).to(device) / (total or lengths.sum())
+
+    def finish(self) -> torch.nn.Module:
+        """The trained model with its head back in place, in evaluation mode."""
+        put_head_back(self.student)
+        return self.student.eval()
+
+
+class _Progress(TrainerCallback):
+    """Reports every optimizer step to the driver."""
+
+    def __init__(self, on_step: Callable[[int, int, float], None]) -> None:
+        self.on_step = on_step
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        if logs and "loss" in logs:
+            self.on_step(state.global_step, state.max_steps, float(logs["loss"]))

@@ -1,0 +1,1 @@
+"""What a student shares with its teacher: agreement, text, reasoning, distributions."""

@@ -1,0 +1,1 @@
+"""Decoding engines for rollouts, teacher texts and predictions alike."""

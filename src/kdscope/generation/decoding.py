@@ -1,0 +1,216 @@
+"""Batched decoding with transformers: left padding, a key-value cache, and rows that leave when done.
+
+Greedy answers do not depend on the batch around them but for the last bits of a matrix product, and
+sampled ones neither: the uniform numbers that pick the tokens are keyed by (seed, item, sample), not drawn
+from a shared stream.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from kdscope.errors import DataError
+from kdscope.generation.settings import Completion, Decoding
+from kdscope.models.loading import padding_id
+
+CHECK_EVERY = 16  # tokens between two looks for stop texts and finished rows
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    decoding: Decoding,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """Answers to ``prompts``, in their order; batches are sorted by length and fixed by the arguments.
+
+    Args:
+        model: a causal language model; it must be in evaluation mode.
+        tokenizer: gives the end and padding ids, and the number of real tokens: padded rows of the head
+            are never chosen.
+        prompts: token ids of each prompt, without padding.
+        keys: a name per prompt (item and sample) that keys its random draws.
+        decoding: length, temperature, seed, stop texts.
+        batch_size: rows per batch.
+        progress: called with (answers done, answers in all) after each batch.
+
+    Raises:
+        DataError: a prompt and its answer do not fit into the model's context.
+    """
+    if model.training:
+        raise RuntimeError("generation asked of a model in training mode: call model.eval() first")
+    _check_lengths(model, prompts, keys, decoding)
+    answers: list[Completion | None] = [None] * len(prompts)
+    done = 0
+    for rows in length_sorted_batches(prompts, batch_size):
+        uniforms = None
+        if decoding.temperature > 0:
+            draws = [uniform_draws(decoding.seed, keys[i], decoding.max_new_tokens) for i in rows]
+            uniforms = torch.from_numpy(np.stack(draws)).to(model.device)
+        batch = _Batch(model, tokenizer, [prompts[i] for i in rows], decoding, uniforms)
+        for i, completion in zip(rows, batch.run(), strict=True):
+            answers[i] = completion
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(prompts))
+    return [answer for answer in answers if answer is not None]
+
+
+def length_sorted_batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Indices of ``prompts`` in batches of ``size``, longest first: what cannot fit fails at once."""
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def uniform_draws(seed: int, key: str, count: int) -> Float[np.ndarray, "count"]:
+    """``count`` uniform numbers in [0, 1) that depend on seed and key alone."""
+    digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return generator.random(count)
+
+
+def _check_lengths(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    decoding: Decoding,
+) -> None:
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is None:
+        return
+    too_long = [
+        key
+        for key, prompt in zip(keys, prompts, strict=True)
+        if len(prompt) + decoding.max_new_tokens > context
+    ]
+    if too_long:
+        raise DataError(
+            f"{len(too_long)} of {len(prompts)} prompts and {decoding.max_new_tokens} new tokens exceed "
+            f"the model's context of {context} tokens, first {too_long[0]!r}. Lower max_new_tokens or "
+            f"leave these items out; a prompt is never cut silently."
+        )
+
+
+class _Batch:
+    """One batch while it is decoded: the rows still running, and what every row has written."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        uniforms: Float[Tensor, "B count"] | None,
+    ) -> None:
+        self.model, self.tokenizer, self.decoding = model, tokenizer, decoding
+        self.ends = end_ids(model, tokenizer)
+        self.uniforms = uniforms
+        self.rows = list(range(len(prompts)))  # original row of each running row
+        self.written: list[list[int]] = [[] for _ in prompts]
+        self.logprobs = [0.0] * len(prompts)
+        self.reasons = ["length"] * len(prompts)
+        width = max(map(len, prompts))
+        pad = padding_id(tokenizer)
+        self.ids = torch.full((len(prompts), width), pad, device=model.device)
+        self.mask = torch.zeros_like(self.ids)
+        for row, prompt in enumerate(prompts):
+            self.ids[row, width - len(prompt) :] = torch.tensor(prompt, device=model.device)
+            self.mask[row, width - len(prompt) :] = 1
+        self.positions = (self.mask.cumsum(-1) - 1).clamp_min(0)
+        self.cache = DynamicCache(config=model.config)
+
+    @torch.inference_mode()
+    def run(self) -> list[Completion]:
+        """Decode to the end and return one completion per prompt."""
+        for step in range(self.decoding.max_new_tokens):
+            chosen, logprobs = self._choose(self._logits(), step)
+            running = self._record(chosen.tolist(), logprobs.tolist())
+            if (step + 1) % CHECK_EVERY == 0:
+                running = self._without_run_ons(running)
+            if not running:
+                break
+            self._advance(chosen, running)
+        return [
+            Completion(tuple(ids), reason, total / max(len(ids), 1))
+            for ids, reason, total in zip(self.written, self.reasons, self.logprobs, strict=True)
+        ]
+
+    def _logits(self) -> Float[Tensor, "B V"]:
+        output = self.model(
+            input_ids=self.ids,
+            attention_mask=self.mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1, : len(self.tokenizer)].float()
+
+    def _choose(
+        self, logits: Float[Tensor, "B V"], step: int
+    ) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """The next token of every running row, and its log-probability at temperature 1."""
+        if self.uniforms is None:
+            chosen = logits.argmax(-1)
+        else:
+            scaled = (logits / self.decoding.temperature).softmax(-1).double().cumsum(-1)
+            threshold = self.uniforms[self.rows, step, None] * scaled[:, -1:]
+            chosen = torch.searchsorted(scaled, threshold, right=True).squeeze(-1)
+            chosen = chosen.clamp_max(logits.shape[-1] - 1)
+        logprobs = logits.gather(-1, chosen[:, None]).squeeze(-1) - logits.logsumexp(-1)
+        return chosen, logprobs
+
+    def _record(self, chosen: list[int], logprobs: list[float]) -> list[int]:
+        """Note the chosen tokens; returns the running positions that go on."""
+        running = []
+        for position, (row, token) in enumerate(zip(self.rows, chosen, strict=True)):
+            if self.reasons[row] != "length":
+                continue
+            self.written[row].append(token)
+            self.logprobs[row] += logprobs[position]
+            if token in self.ends:
+                self.reasons[row] = "stop"
+            else:
+                running.append(position)
+        return running
+
+    def _without_run_ons(self, running: list[int]) -> list[int]:
+        kept = []
+        for position in running:
+            row = self.rows[position]
+            text = self.tokenizer.decode(self.written[row][-3 * CHECK_EVERY :])
+            if any(stop in text for stop in self.decoding.stop):
+                self.reasons[row] = "run_on"
+            else:
+                kept.append(position)
+        return kept
+
+    def _advance(self, chosen: Int[Tensor, "B"], running: list[int]) -> None:
+        """Feed the chosen tokens; drop finished rows once a quarter of the batch has finished."""
+        self.ids = chosen[:, None]
+        self.positions = self.positions[:, -1:] + 1
+        if len(running) <= 0.75 * len(self.rows):
+            index = torch.tensor(running, device=self.ids.device)
+            self.rows = [self.rows[position] for position in running]
+            self.ids, self.positions = self.ids[index], self.positions[index]
+            self.mask = self.mask[index]
+            self.cache.batch_select_indices(index)
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=-1)
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every id that ends an answer: the tokenizer's, and those that the checkpoint adds."""
+    extra = getattr(model.generation_config, "eos_token_id", None)
+    extra = [] if extra is None else [extra] if isinstance(extra, int) else list(extra)
+    return tuple(dict.fromkeys([cast(int, tokenizer.eos_token_id), *extra]))

@@ -1,0 +1,1 @@
+"""Loading, LoRA, vocabulary alignment, and the embedded tiny family."""

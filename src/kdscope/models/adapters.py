@@ -1,0 +1,87 @@
+"""LoRA adapters: put on, saved, loaded, and checked to be really there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from kdscope.errors import ModelError
+
+
+def add_adapter(
+    model: PreTrainedModel, lora: Mapping[str, Any] | None, seed: int
+) -> torch.nn.Module:
+    """The model ready for training: with fresh LoRA layers, or all weights trainable if ``lora`` is None.
+
+    Args:
+        model: a causal language model.
+        lora: ``r``, ``alpha``, ``dropout``, ``targets`` (names of projections).
+        seed: of the adapter's random half.
+
+    Raises:
+        ModelError: the head is among the targets (the fused objective works on the plain head), or no
+            projection of the model has one of the names.
+    """
+    if lora is None:
+        model.requires_grad_(True)
+        return model
+    targets = list(lora["targets"])
+    if {"lm_head", "embed_tokens"} & set(targets):
+        raise ModelError(
+            f"LoRA on the head ({targets}) is not supported: the objective is computed from the plain "
+            "head's weights, so that the adapter would not be trained. Leave it out of `lora.targets`."
+        )
+    config = LoraConfig(
+        r=int(lora["r"]),
+        lora_alpha=lora["alpha"],
+        lora_dropout=float(lora.get("dropout", 0.0)),
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(f"cannot add LoRA to {targets}: {error}") from None
+
+
+def load_trained(
+    model: PreTrainedModel, folder: Path, *, trainable: bool = False
+) -> torch.nn.Module:
+    """The model with what a training step left: an adapter, or a whole set of weights.
+
+    Raises:
+        ModelError: the folder holds neither, or an adapter whose every update is zero.
+    """
+    if (folder / "adapter_config.json").is_file():
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        updates = [w for name, w in adapted.named_parameters() if "lora_B" in name]
+        if not updates or not any(bool(w.detach().abs().max() > 0) for w in updates):
+            raise ModelError(
+                f"the adapter in {folder} changes nothing: it was not trained or not loaded"
+            )
+        return adapted.train(trainable)
+    if (folder / "model.safetensors").is_file():
+        loaded = type(model).from_pretrained(str(folder), dtype=model.dtype)
+        loaded.to(model.device)  # type: ignore[arg-type]
+        return loaded.requires_grad_(trainable).train(trainable)
+    raise ModelError(
+        f"{folder} holds no trained model: neither adapter_config.json nor safetensors"
+    )
+
+
+def merged(model: torch.nn.Module) -> PreTrainedModel:
+    """The plain model, its adapter folded into the weights for decoding; others come back as they are."""
+    return cast(
+        PreTrainedModel, model.merge_and_unload() if isinstance(model, PeftModel) else model
+    )
+
+
+def plain(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model inside a PEFT or parallel wrapper, its adapter layers in place."""
+    inner = getattr(model, "module", model)
+    return cast(PreTrainedModel, inner.get_base_model() if isinstance(inner, PeftModel) else inner)

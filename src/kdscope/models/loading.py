@@ -1,0 +1,138 @@
+"""Loading checkpoints and tokenizers: the only file that knows where transformers gets them from."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from kdscope.errors import ModelError
+from kdscope.models.sources import (
+    EMBEDDED,
+    SMOLLM2,
+    embedded_folder,
+    smollm2_folder,
+    smollm2_gguf,
+)
+
+
+def load_model(
+    reference: Mapping[str, Any], path: str | None = None, device: str = "cpu"
+) -> PreTrainedModel:
+    """The model that a study's reference names, in evaluation mode.
+
+    Args:
+        reference: ``name``, ``source`` (embedded | folder | hub), ``dtype``, optionally ``id`` and
+            ``revision`` (hub) and ``layers`` (how many layers to keep, evenly spaced).
+        path: folder of a local checkpoint.
+        device: where it goes.
+
+    Raises:
+        ModelError: the checkpoint is missing, gated or not readable.
+    """
+    location, options = _location(reference, path)
+    dtype = getattr(torch, reference.get("dtype") or "float32")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(_unreadable(reference, location, error)) from None
+    if reference.get("layers"):
+        keep_layers(model, int(reference["layers"]))
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def load_tokenizer(
+    reference: Mapping[str, Any], path: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model that a study's reference names, with a padding token.
+
+    Raises:
+        ModelError: it is missing or not readable.
+    """
+    location, options = _location(reference, path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(_unreadable(reference, location, error)) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills rows up; it is masked wherever it stands."""
+    return cast(int, tokenizer.pad_token_id)
+
+
+def keep_layers(model: PreTrainedModel, count: int) -> None:
+    """Cut a model to ``count`` of its layers, evenly spaced, the first and the last among them.
+
+    Raises:
+        ModelError: the model has fewer layers, or keeps them elsewhere than ``model.layers``.
+    """
+    layers = getattr(model.base_model, "layers", None)
+    if layers is None:
+        raise ModelError(f"{type(model).__name__} cannot be cut: it has no list `layers`")
+    if not 1 <= count <= len(layers):
+        raise ModelError(f"cannot keep {count} of the {len(layers)} layers of the model")
+    step = (len(layers) - 1) / max(count - 1, 1)
+    kept = [layers[round(i * step)] for i in range(count)]
+    for index, layer in enumerate(kept):
+        layer.self_attn.layer_idx = index
+    model.base_model.layers = torch.nn.ModuleList(kept)
+    model.config.num_hidden_layers = count
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = model.config.layer_types[:count]
+
+
+def _location(reference: Mapping[str, Any], path: str | None) -> tuple[str, dict[str, Any]]:
+    source, name = reference["source"], reference.get("model") or reference["name"]
+    if path is not None:
+        return path, {}
+    if source == "embedded" and name in EMBEDDED:
+        return str(embedded_folder(name)), {}
+    if source == "embedded" and name == SMOLLM2:
+        return str(dequantised_smollm2(reference.get("dtype") or "bfloat16")), {}
+    return reference.get("id") or name, {"revision": reference.get("revision")}
+
+
+def dequantised_smollm2(dtype: str) -> Path:
+    """SmolLM2 as an ordinary checkpoint in the cache folder, made once from the package's GGUF file."""
+    folder = smollm2_folder(dtype)
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = smollm2_gguf()
+    model = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent),
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=getattr(torch, dtype),
+    )
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir(parents=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    with contextlib.suppress(OSError):  # another process was faster: its result is the same
+        os.rename(temporary, folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _unreadable(reference: Mapping[str, Any], location: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    hint = "check the folder's files"
+    if reference["source"] == "hub":
+        hint = "check the id and revision, `hf auth login` for gated models, or HF_HUB_OFFLINE"
+    return f"cannot load {reference['name']!r} from {location!r}: {reason}. What to do: {hint}."

@@ -1,0 +1,201 @@
+"""A comparison as JSON, as text for the terminal, and as a page."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from kdscope.report import theme
+from kdscope.report.compare.comparison import Comparison, Pair
+from kdscope.report.compare.statement import Statement, known, quantity, statements
+from kdscope.report.page import render, write_text
+from kdscope.report.tabulate import Quantity, Table, interval, number, p_value
+from kdscope.stats.records import Estimate
+
+_SHOWN = (
+    ("agreement", "same answer, %", 100),
+    ("agreement_when_right", "reference right, %", 100),
+    ("agreement_when_wrong", "reference wrong, %", 100),
+    ("expected_agreement", "by accuracy alone, %", 100),
+    ("kappa", "kappa", 1),
+    ("direction", "direction", 1),
+    ("bleu", "BLEU", 1),
+    ("bleu_floor", "its floor", 1),
+    ("rouge_l", "ROUGE-L", 1),
+    ("equation_f1", "equation F1", 1),
+)
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as one JSON document.
+
+    ``systems`` and ``pairs`` hold each measure as ``{estimate, low, high, signature}``; what cannot
+    be computed is null, and its signature says why. BLEU and chrF++ run from 0 to 100, all else are
+    fractions.
+    """
+    return {
+        "systems": [
+            {"name": own.name, "n": own.n, **_measures(own.measures)} for own in comparison.systems
+        ],
+        "pairs": [_pair(pair) for pair in comparison.pairs],
+        "gains": [_pair(pair) for pair in comparison.gains],
+        "statements": [
+            {"title": s.title, "paragraph": s.paragraph} for s in statements(comparison)
+        ],
+        "tasks": {task: int(count) for task, count in comparison.tasks.items()},
+        "notes": comparison.notes,
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "reference": pair.reference,
+        "other": pair.other,
+        "n": pair.n,
+        **_measures(pair.measures),
+    }
+
+
+def _measures(measures: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
+    return {name: _measure(estimate) for name, estimate in measures.items()}
+
+
+def _measure(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "estimate": estimate.estimate if math.isfinite(estimate.estimate) else None,
+        "low": estimate.low,
+        "high": estimate.high,
+        "signature": estimate.signature,
+    }
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """The tables that terminal and page show."""
+    systems = Table(
+        "systems",
+        "Systems",
+        ["system", "n", "accuracy, %", "no answer read, %"],
+        [
+            [
+                own.name,
+                own.n,
+                *(quantity(own.measures[name], 100) for name in ("accuracy", "invalid")),
+            ]
+            for own in comparison.systems
+        ],
+        note="accuracy by the flexible extractor",
+    )
+    found = [systems]
+    if comparison.pairs:
+        reference = comparison.pairs[0].reference
+        rows = [
+            [
+                pair.other,
+                pair.n,
+                *(quantity(pair.measures[name], scale) for name, _, scale in _SHOWN),
+                p_value(pair.measures["mcnemar_p"].estimate),
+            ]
+            for pair in comparison.pairs
+        ]
+        heads = ["system", "n", *(label for _, label, _ in _SHOWN), "McNemar p"]
+        signature = comparison.pairs[0].measures["agreement"].signature
+        found.append(Table("pairs", f"Compared with {reference}", heads, rows, note=signature))
+    if comparison.gains:
+        found.append(_gains(comparison))
+    return found
+
+
+def _gains(comparison: Comparison) -> Table:
+    names = list(dict.fromkeys(name for pair in comparison.gains for name in pair.measures))
+    rows = []
+    for pair in comparison.gains:
+        for name in names:
+            measure = pair.measures.get(name)
+            if measure is not None and known(measure):
+                scale = 1 if name.endswith(("kappa", "bleu", "f1")) else 100
+                cell = quantity(measure, scale)._replace(signed=True)
+                rows.append([pair.other, name.replace("_", " "), cell, p_value(measure.p)])
+    base = comparison.gains[0].reference
+    return Table(
+        "gains",
+        f"Gains over {base}, in accuracy and in what is shared with the reference",
+        ["system", "measure", "gain", "p"],
+        rows,
+        note="paired by item; p by bootstrap, two-sided, not adjusted",
+    )
+
+
+def as_text(comparison: Comparison, *, width: int | None = None) -> str:
+    """The comparison as a person reads it in a terminal."""
+    shown = Console(file=io.StringIO(), width=width or 100, record=True, force_terminal=False)
+    for table in tables(comparison):
+        shown.print(_grid(table) if table.name != "pairs" else _turned(table))
+    for note in comparison.notes:
+        shown.print(f"note: {note}", markup=False, highlight=False)
+    for statement in statements(comparison):
+        shown.print()
+        shown.print(statement.title, markup=False, highlight=False)
+        shown.print(statement.paragraph, markup=False, highlight=False)
+    return shown.export_text().rstrip()
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(
+        title=table.caption, title_justify="left", caption=table.note, caption_justify="left"
+    )
+    for name, numeric in zip(table.columns, table.numeric, strict=True):
+        grid.add_column(name, justify="right" if numeric else "left")
+    for row in table.rows:
+        grid.add_row(*(_text(value) for value in row))
+    return grid
+
+
+def _turned(table: Table) -> Grid:
+    """One column per system where they are few; the most important columns where they are many."""
+    if len(table.rows) > 4:
+        few = [0, 2, 3, 4, 6, 8, 11, len(table.columns) - 1]
+        rows = [[_short(row[i]) for i in few] for row in table.rows]
+        return _grid(
+            Table(table.name, table.caption, [table.columns[i] for i in few], rows, table.note)
+        )
+    heads = ["", *(str(row[0]) for row in table.rows)]
+    rows = [
+        [name, *(row[place] for row in table.rows)]
+        for place, name in enumerate(table.columns)
+        if place
+    ]
+    return _grid(Table(table.name, table.caption, heads, rows, table.note))
+
+
+def _short(value: Any) -> Any:
+    return value._replace(low=None, high=None) if isinstance(value, Quantity) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Quantity):
+        return (
+            f"{number(value.value, value.digits, signed=value.signed)} {interval(value)}".rstrip()
+        )
+    return "–" if value is None else str(value)
+
+
+def write_html(comparison: Comparison, path: Path) -> Path:
+    """Write the comparison as one self-contained page."""
+    found: list[Statement] = statements(comparison)
+    page = render(
+        "compare.html.j2",
+        theme.stylesheet([]),
+        ("style.css",),
+        (),
+        title="Comparison",
+        tables=tables(comparison),
+        statements=found,
+        notes=comparison.notes,
+    )
+    return write_text(path, page)

@@ -1,0 +1,208 @@
+"""The study's page: one self-contained HTML file."""
+
+import base64
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from kdscope.report import svg, theme
+from kdscope.report.answer import Choice, choices, headline
+from kdscope.report.markup import visible
+from kdscope.report.parts import Figure, Section, spoken, spoken_html
+from kdscope.report.results import Results, load
+from kdscope.report.sections import (
+    accuracy,
+    answers,
+    beside,
+    contrasts,
+    fidelity,
+    index,
+    overview,
+    process,
+    trust,
+)
+from kdscope.report.sections import tests as tests_section
+from kdscope.report.tabulate import FORMATS, Table, html_cell, sort_key
+
+
+def build(
+    tables: Path,
+    resolved: dict[str, Any],
+    out: Path,
+    *,
+    command: str,
+    viewer: str | None = None,
+    other: Results | None = None,
+) -> Path:
+    """Write ``out/index.html`` from a study's result tables and return its path.
+
+    The page needs nothing but itself: no script, style, font or data from elsewhere, and its
+    content security policy allows none.
+
+    Args:
+        tables: folder with the Parquet tables of :mod:`kdscope.tables`; the page names absent ones.
+        resolved: the resolved study.
+        out: folder of the page.
+        command: how the study is run again.
+        viewer: relative address of the viewer (:mod:`kdscope.report.viewer`), where one was built.
+        other: the results of another run, to set beside these.
+
+    Raises:
+        TableError: there is no table at all, or one lacks a column.
+    """
+    results = load(tables, resolved, command)
+    return write_text(out / "index.html", page(results, viewer, other))
+
+
+def page(results: Results, viewer: str | None = None, other: Results | None = None) -> str:
+    """The page as text."""
+    found = choices(results)
+    first, sections = accuracy.figures(results), study_sections(results, found, other)
+    picked = answers.pairs(results)
+    anchors = {figure.name for figure in first} | ({"answers"} if picked else set())
+    paper = index.table(results, sections, anchors)
+    every = [*all_tables(first, sections), paper]
+    return render(
+        "page.html.j2",
+        theme.stylesheet(results.methods),
+        ("style.css",),
+        ("page.js",),
+        title=f"{results.name} · kdscope",
+        results=results,
+        sentence=overview.sentence(results),
+        headline=headline(found),
+        choices=found,
+        first=[drawn(figure) for figure in first],
+        sections=[(section, [drawn(figure) for figure in section.figures]) for section in sections],
+        pairs=picked,
+        viewer=viewer,
+        paper=paper,
+        paper_anchor=index.anchor,
+        exports=exports(every),
+    )
+
+
+def study_sections(
+    results: Results, found: list[Choice], other: Results | None = None
+) -> list[Section]:
+    """The sections in their order; the side-by-side answers follow in the template."""
+    return [
+        overview.section(results),
+        accuracy.section(results, found),
+        contrasts.section(results),
+        fidelity.section(results, found),
+        tests_section.section(results),
+        *([beside.section(results, other)] if other else []),
+        process.ablations(results),
+        trust.contamination(results),
+        trust.collapse(results),
+        process.curves(results),
+        process.cost(results),
+        overview.rerun(results),
+    ]
+
+
+def report_tables(results: Results) -> list[Table]:
+    """Every table of the page, for export to files."""
+    found = choices(results)
+    return all_tables(accuracy.figures(results), study_sections(results, found))
+
+
+def report_figures(results: Results) -> list[Figure]:
+    """Every figure of the page, for export to files."""
+    found = choices(results)
+    sections = study_sections(results, found)
+    return [
+        *accuracy.figures(results),
+        *(figure for section in sections for figure in section.figures),
+    ]
+
+
+def all_tables(first: Iterable[Figure], sections: Iterable[Section]) -> list[Table]:
+    """The tables of figures and sections, each name once."""
+    named: dict[str, Table] = {figure.table.name: figure.table for figure in first}
+    for section in sections:
+        named |= {figure.table.name: figure.table for figure in section.figures}
+        named |= {table.name: table for table in section.tables}
+    return list(named.values())
+
+
+def drawn(figure: Figure) -> tuple[Figure, Markup]:
+    """A figure with its chart as SVG; that was rebuilt from allowed elements, so it is safe."""
+    label = f"Chart: {figure.title}. The numbers are in the table below it."
+    return figure, Markup(svg.inline(figure.chart, figure.name, label))
+
+
+def exports(every: Iterable[Table]) -> Markup:
+    """All forms of all tables as one JSON document that is safe inside a script element."""
+    forms = {
+        table.name: {name: write(table) for name, (_, write) in FORMATS.items()} for table in every
+    }
+    return script_json(forms)
+
+
+def script_json(document: Any) -> Markup:
+    """JSON that can stand inside a script element: no ``<``, ``>``, ``&`` or line separators."""
+    text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+    for mark in "<>&":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)
+
+
+def render(
+    template: str, colours: str, styles: Iterable[str], scripts: Iterable[str], **values: Any
+) -> str:
+    """A template with its styles and scripts inlined and a policy that allows exactly these."""
+    style = "\n".join([*(asset(name) for name in styles), colours])
+    script = "\n".join(asset(name) for name in scripts)
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{digest(style)}'; script-src '{digest(script)}'"
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kdscope.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        cell=html_cell,
+        sort_key=sort_key,
+        visible=visible,
+        spoken=spoken,
+        spoken_html=spoken_html,
+        style_index={name: i for i, name in enumerate(values["results"].methods)}
+        if "results" in values
+        else {},
+    )
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), policy=policy, **values
+    )
+
+
+def asset(name: str) -> str:
+    """A style or script of the package."""
+    return (resources.files("kdscope.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def digest(text: str) -> str:
+    """The source expression of a content security policy that allows this inline text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file atomically: a reader sees the old page or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,402 @@
+"""What the paper's page says: each question, its answer in one sentence, and the evidence."""
+
+from typing import Any, NamedTuple
+
+import altair as alt
+
+from kdscope.paper.corrected import WITHOUT, primary
+from kdscope.paper.covariates import DOUBLING, SIZE, SIZE_PARTIAL, TEACHER
+from kdscope.paper.document import side_by_side
+from kdscope.paper.examination import Reexamination, Verdicts
+from kdscope.paper.gains import GAIN, MIXED
+from kdscope.paper.printed import BENCHMARKS
+from kdscope.paper.records import AVERAGE, Comparison
+from kdscope.report import paper_charts as charts
+from kdscope.report.tabulate import number
+from kdscope.stats.multiplicity import write_p
+
+NAMES = {"math": "Math", "commonsense": "Commonsense"}
+
+
+class Card(NamedTuple):
+    """One printed cell: its lines, whether the paper prints it bold, whether its verdict changes.
+
+    ``changes`` is None where there is nothing to compare with.
+    """
+
+    task: str
+    bold: bool
+    lines: list[tuple[str, str, str]]
+    changes: bool | None
+
+
+class Block(NamedTuple):
+    """The cells of one printed test; ``opened`` where a reader should see them at once."""
+
+    title: str
+    summary: str
+    explained: str
+    cards: list[Card]
+    opened: bool
+
+
+class Picture(NamedTuple):
+    """A chart with its title and what is drawn."""
+
+    name: str
+    title: str
+    chart: alt.TopLevelMixin
+    note: str
+
+
+class Evidence(NamedTuple):
+    """A question with its answer and what supports it."""
+
+    name: str
+    question: str
+    answer: str
+    notes: list[str]
+    pictures: list[Picture]
+    blocks: list[Block]
+
+
+def phrase(c: Comparison | None, unit: str = "") -> str:
+    """Estimate, interval, p and n as words."""
+    if c is None or c.estimate is None:
+        return "not known"
+    interval = ""
+    if c.low is not None and c.high is not None:
+        interval = f" [{number(c.low, 2)}, {number(c.high, 2)}]"
+    return f"{number(c.estimate, 2)}{unit}{interval}, p\u00a0{_p(c.p)}, n\u00a0=\u00a0{c.n}"
+
+
+def _p(p: float | None) -> str:
+    text = write_p(p)
+    return text if text.startswith("<") or text == "–" else f"=\u00a0{text}"
+
+
+def sections(x: Reexamination) -> list[Evidence]:
+    """The questions of Tables 1 to 5, in order."""
+    rows = side_by_side(x)
+    return [
+        _gains(x, rows),
+        _methods(x, rows),
+        _teacher(x, rows),
+        _size(x, rows),
+        _agreement(x, rows),
+        _fidelity(x, rows),
+    ]
+
+
+def blocks(rows: list[dict[str, Any]], table: int, *tests: str) -> list[Block]:
+    """The printed cells of a table, one block per benchmark and test."""
+    found = []
+    for benchmark in BENCHMARKS:
+        own = [r for r in rows if r["table"] == table and r["benchmark"] == benchmark]
+        for test in dict.fromkeys(r["test"] for r in own):
+            if tests and not test.startswith(tests):
+                continue
+            cards = [_card(r) for r in own if r["test"] == test]
+            cards.sort(key=lambda card: card.task != AVERAGE)
+            changed = sum(bool(card.changes) for card in cards)
+            found.append(
+                Block(
+                    f"{NAMES[benchmark]}: {test}",
+                    f"{changed} of {len(cards)} verdicts change",
+                    f"Printed: {_symbol(test)}. Corrected: {primary(table, test)}, "
+                    f"{_unit(table, test)}.",
+                    cards,
+                    opened=not test.startswith("t-test") or test == "t-test all methods",
+                )
+            )
+    return found
+
+
+_UNITS = {
+    1: "points [95 % interval]",
+    2: "points per point of the teacher [95 % interval]",
+    3: "rho",
+    4: "rho [95 % interval]",
+    5: "rho [95 % interval]",
+}
+
+
+def _unit(table: int, test: str) -> str:
+    return "largest difference of two means, points" if "ANOVA" in test else _UNITS[table]
+
+
+def _symbol(test: str) -> str:
+    return "t, one-sided" if test.startswith("t-test") else "F" if "ANOVA" in test else "rho"
+
+
+def _card(row: dict[str, Any]) -> Card:
+    lines = [("printed", number(row["printed"], 2), f"({row['p_printed']:.1f})")]
+    for label, prefix in (
+        ("reproduced", "paper_exact"),
+        ("printed data", "printed_tables"),
+        ("τ = 1", "tau_1"),
+    ):
+        if row[f"{prefix}_statistic"] is not None:
+            value = number(row[f"{prefix}_statistic"], 2)
+            lines.append((label, value, f"p {_p(row[f'{prefix}_p'])}"))
+    if row["corrected_p"] is not None:
+        value = number(row["corrected_estimate"], 2)
+        if row["corrected_low"] is not None:
+            value += f" [{number(row['corrected_low'], 2)}, {number(row['corrected_high'], 2)}]"
+        lines.append(("corrected", value, f"p {_p(row['corrected_p'])}"))
+        lines.append(("after Holm", "", f"p {_p(row['corrected_p_adjusted'])}"))
+    return Card(row["task"], row["bold"], lines, row["verdict_changes"])
+
+
+def _gains(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    math, other = (x.find("corrected", name, GAIN, AVERAGE) for name in BENCHMARKS)
+    yes = [c is not None and c.p is not None and c.p < 0.05 for c in (math, other)]
+    words = {
+        (True, True): "Yes in both benchmarks",
+        (True, False): "Yes in math; in commonsense these runs do not show it",
+        (False, True): "Not shown in math; yes in commonsense",
+        (False, False): "These runs do not show it",
+    }[yes[0], yes[1]]
+    notes = [
+        "The corrected number is the mean over six students, with two-sided t: runs of one student "
+        "share their baseline and teachers, so that 33 runs are not 33 observations.",
+    ]
+    kept = x.find("corrected", "commonsense", GAIN + WITHOUT, AVERAGE)
+    if kept:
+        notes.append(f"Commonsense with collapsed runs left out: {phrase(kept, ' points')}.")
+    parts = [
+        c for c in x.comparisons if c.analysis == "corrected" and c.test.startswith(_LEAK_TESTS)
+    ]
+    for c in parts:
+        name = c.test.removeprefix("gain over SFT, ")
+        notes.append(f"Math, {name}: {phrase(c, ' points')}.")
+    picture = Picture(
+        "gains",
+        "Gain over SFT",
+        charts.gains(x),
+        f"Mean over six students with 95 % interval; {_data_words(x)}.",
+    )
+    return Evidence(
+        "gains",
+        "Does distillation raise accuracy over SFT? (Table 1, t tests)",
+        f"{words}: {phrase(math, ' points')} in math, {phrase(other, ' points')} in commonsense.",
+        notes,
+        [picture],
+        blocks(rows, 1, "t-test"),
+    )
+
+
+_LEAK_TESTS = ("gain over SFT, leaked", "gain over SFT, clean")
+
+
+def _methods(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    math = x.find("corrected", "math", "methods: RevKD - SeqKD", AVERAGE)
+    other = x.find("corrected", "commonsense", "methods: Friedman over pairs", AVERAGE)
+    tost = [c for c in x.comparisons if "(TOST)" in c.test and c.task == AVERAGE]
+    equal = [c for c in tost if c.p_adjusted is not None and c.p_adjusted < 0.05]
+    notes = [
+        "Methods are compared within the same teacher and student (eleven pairs); the paper's "
+        "ANOVA "
+        "treats them as independent groups, and finding no difference is not finding equality.",
+        f"Equal within {x.margin:g} point (two one-sided tests, Holm): {len(equal)} of {len(tost)} "
+        "comparisons of averages.",
+    ]
+    for name in BENCHMARKS:
+        c = x.find("corrected", name, MIXED, AVERAGE)
+        if c:
+            notes.append(
+                f"{NAMES[name]}: mixed model with the pair as random effect, likelihood ratio "
+                f"χ² = {number(c.statistic, 1)}, p {_p(c.p)}."
+            )
+    return Evidence(
+        "methods",
+        "Are the methods equally good? (Table 1, ANOVA)",
+        f"Not in math, where RevKD is ahead of SeqKD by {phrase(math, ' points')}; in "
+        "commonsense the "
+        f"runs do not tell (Friedman p {_p(other.p if other else None)}), which is not equality.",
+        notes,
+        [
+            Picture(
+                "differences",
+                "Differences within pairs",
+                charts.differences(x),
+                f"95 % interval; the band is the equivalence margin of {x.margin:g} point; "
+                f"{_data_words(x)}.",
+            )
+        ],
+        blocks(rows, 1, "ANOVA"),
+    )
+
+
+def _teacher(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    math, other = (x.find("corrected", name, TEACHER, AVERAGE) for name in BENCHMARKS)
+    return Evidence(
+        "teacher",
+        "Does a better teacher make a better student? (Table 2)",
+        f"The data do not tell: within a student, a point of the teacher brings {phrase(math)} "
+        "points "
+        f"in math and {phrase(other)} in commonsense.",
+        [
+            "Better teachers also serve bigger students, so that the printed correlations mix "
+            "both. Here "
+            "each student is compared with itself; p permutes the teachers of one student "
+            "(72 orders, three students, eight pairs). The interval is Student's and assumes "
+            "normal errors, which the permutation does not: where they disagree, the permutation "
+            "decides."
+        ],
+        [],
+        blocks(rows, 2),
+    )
+
+
+def _size(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    math, other = (x.find("corrected", name, SIZE, AVERAGE) for name in BENCHMARKS)
+    notes = [
+        "Six students of five sizes stand behind 33 runs: p counts all 720 orders of the sizes "
+        "over "
+        "the students. With six students no interval of a rank correlation holds its level.",
+    ]
+    for name in BENCHMARKS:
+        held = x.find("corrected", name, SIZE_PARTIAL, AVERAGE)
+        doubling = x.find("corrected", name, DOUBLING, AVERAGE)
+        notes.append(
+            f"{NAMES[name]}: {phrase(doubling, ' points')} per doubling; rho given the SFT score "
+            f"{phrase(held)}."
+        )
+    pictures = [
+        Picture(
+            f"size-{name}",
+            f"Gain by student size, {NAMES[name].lower()}",
+            charts.by_size(x.grids[name]),
+            "Points: runs. Rings: what the SFT score alone predicts (regression to the mean); "
+            "they fall "
+            f"with size whatever distillation does; {_data_words(x)}.",
+        )
+        for name in BENCHMARKS
+    ]
+    return Evidence(
+        "size",
+        "Do smaller students gain more? (Table 3)",
+        f"In math yes, though size cannot be told from a low start (rho {phrase(math)}); in "
+        "commonsense "
+        f"it is not shown (rho {phrase(other)}).",
+        notes,
+        pictures,
+        blocks(rows, 3),
+    )
+
+
+def _agreement(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    if not x.released:
+        return Evidence(
+            "agreement",
+            "Do students that gain more agree more with their teacher? (Table 4)",
+            "The printed tables hold no agreement: give the released files with --results.",
+            [],
+            [],
+            blocks(rows, 4),
+        )
+    name = primary(4, "Spearman rank")
+    found = [c for c in x.comparisons if c.test == name and c.p is not None]
+    up = [c for c in found if c.p is not None and c.p < 0.05]
+    notes = [
+        "The released agreement belongs to RevKD runs, three of them collapsed; the paper's code "
+        "joins it "
+        "to the gains of all three methods and compares its level with their change. Here change "
+        "is "
+        "compared with change, in the very run that was measured (eleven pairs per task).",
+    ]
+    for benchmark in BENCHMARKS:
+        suffix = WITHOUT if benchmark == "commonsense" else ""
+        values = [
+            x.find("corrected", benchmark, f"agreement: {what}{suffix}", AVERAGE)
+            for what in _AGREEMENT_PARTS
+        ]
+        notes.append(
+            f"{NAMES[benchmark]}{suffix}: agreement rises by {phrase(values[0], ' points')}; "
+            "accuracy "
+            f"alone would bring {phrase(values[1], ' points')}; kappa, which removes that part, "
+            "rises "
+            f"by {phrase(values[2])} (times 100)."
+        )
+    pictures = [
+        Picture(
+            f"agreement-{benchmark}",
+            f"Agreement gain against accuracy gain, {NAMES[benchmark].lower()}",
+            charts.agreement(x.aligned[benchmark]),
+            "RevKD runs, one point per pair and task. Dashed: equal gains.",
+        )
+        for benchmark in BENCHMARKS
+    ]
+    return Evidence(
+        "agreement",
+        "Do students that gain more agree more with their teacher? (Table 4)",
+        f"Yes: on {len(up)} of {len(found)} tasks gain of agreement follows gain of accuracy "
+        f"(rho {number(min(c.estimate or 0 for c in up), 2)} to "
+        f"{number(max(c.estimate or 0 for c in up), 2)}), and most of it is that accuracy.",
+        notes,
+        pictures,
+        blocks(rows, 4),
+    )
+
+
+_AGREEMENT_PARTS = (
+    "gain over SFT",
+    "gain that accuracy alone brings",
+    "gain of chance-corrected kappa (x 100)",
+)
+
+
+def _fidelity(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
+    if x.nearest is None:
+        answer, notes = "Table 5 needs the released files: give --results.", []
+    else:
+        answer = (
+            "It cannot be checked: none of the six correlations of Table 5 follows from any "
+            "released "
+            f"file; the nearest of {x.nearest.tried} readings is off by up to "
+            f"{number(x.nearest.worst, 2)}."
+        )
+        notes = [
+            f"Nearest: {x.nearest.file}, {x.nearest.rows} rows, {x.nearest.runs}, against the "
+            f"{x.nearest.target}. That file is not BLEU: its values lie between 78 and 91. The "
+            "corrected column compares its change with the change of accuracy."
+        ]
+    return Evidence(
+        "fidelity",
+        "Do students that gain more reason more like their teacher? (Table 5)",
+        answer,
+        notes,
+        [],
+        blocks(rows, 5),
+    )
+
+
+def _data_words(x: Reexamination) -> str:
+    return "runs at τ = 1" if x.released else "data of Tables 7 and 8"
+
+
+def headline(x: Reexamination) -> str:
+    """The page's first sentence."""
+    changed = [r["verdict_changes"] for r in side_by_side(x) if r["verdict_changes"] is not None]
+    first = x.verdicts[0]
+    if first.cells:
+        return (
+            f"{first.equal} of {first.cells} statistics reproduce to the digit; "
+            f"{sum(changed)} of {len(changed)} verdicts change when the data are analysed for what "
+            "they are"
+        )
+    return (
+        f"{sum(changed)} of {len(changed)} verdicts change when the paper's printed data are "
+        "analysed "
+        "for what they are"
+    )
+
+
+def reproduction(v: Verdicts) -> str:
+    """What one way of running the paper's tests is, in words."""
+    return {
+        "paper-exact": "The notebooks' method: best temperature per task, chosen on the test set",
+        "printed-tables": "The data printed in Tables 7 and 8",
+        "tau-1": "The runs at τ = 1, which the paper says it uses",
+    }[v.analysis]

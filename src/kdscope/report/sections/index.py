@@ -1,0 +1,64 @@
+"""Where each figure and table of the paper stands in the page, or what this study lacks for it."""
+
+from collections.abc import Sequence
+
+from kdscope.report.parts import Section
+from kdscope.report.results import Results
+from kdscope.report.tabulate import Table
+
+_PAPER = {
+    "Figure 1": ("Accuracy without and with each method", "accuracy"),
+    "Figure 2": ("The teacher fine-tuned and not", "ablation-teacher-adapted"),
+    "Figure 3": ("Agreement before and after, and with itself", "agreement-before-after"),
+    "Figure 4": ("Reasoning fidelity before and after", "bleu-before-after"),
+    "Figure 5": ("Noise on the teacher's logits", "ablation-teacher-noise"),
+    "Figure 6": ("Temperature", "ablation-temperature"),
+    "Figure 7": ("Accuracy for the second family of models", "accuracy"),
+    "Figure 8": ("Agreement, by student", "agreement-before-after"),
+    "Figure 9": ("Fidelity, by student", "bleu-before-after"),
+    "Figure 10": ("Agreement for the second family", "agreement-before-after"),
+    "Figure 11": ("Fidelity for the second family", "bleu-before-after"),
+    "Table 1": ("One-sided t and one-way ANOVA of the gains", "paper-tests"),
+    "Table 2": ("Gain against the teacher's accuracy, Spearman", "paper-tests"),
+    "Table 3": ("Gain against student size, Spearman", "paper-tests"),
+    "Table 4": ("Gain against agreement, Spearman", "paper-tests"),
+    "Table 5": ("Gain against fidelity, Spearman", "paper-tests"),
+    "Table 6": ("Tasks and splits", "tasks"),
+    "Table 7": ("Accuracy by task, mathematics", "accuracy-by-task"),
+    "Table 8": ("Accuracy by task, common sense", "accuracy-by-task"),
+    "Table 9": ("Error analysis by example", "answers"),
+}
+_NEEDS = {
+    "accuracy": "it needs accuracies in the table comparisons",
+    "accuracy-by-task": "it needs accuracies by task in the table comparisons",
+    "ablation-teacher-adapted": "it needs ablations: {teacher_adapted: [false]}",
+    "ablation-teacher-noise": "it needs ablations: {teacher_noise: [...]}",
+    "ablation-temperature": "it needs several values of temperature under a method",
+    "agreement-before-after": "it needs agreement of SFT and distilled students with a teacher",
+    "bleu-before-after": "it needs sentence BLEU of SFT and distilled students against a teacher",
+    "paper-tests": "it needs the paper's three tests in the table comparisons",
+    "tasks": "it needs the table items",
+    "answers": "it needs the tables fidelity and generations of one study",
+}
+
+
+def table(results: Results, sections: Sequence[Section], anchors: set[str]) -> Table:
+    """One row for each figure and table of the paper."""
+    del results
+    there = anchors | {figure.name for s in sections for figure in s.figures}
+    there |= {found.name for s in sections for found in s.tables}
+    cells = [
+        [name, what, "yes" if anchor in there else f"missing: {_NEEDS[anchor]}"]
+        for name, (what, anchor) in _PAPER.items()
+    ]
+    return Table(
+        "paper-index",
+        "The paper's figures and tables in this page",
+        ["in the paper", "what", "here"],
+        cells,
+    )
+
+
+def anchor(name: str) -> str:
+    """The anchor in the page for a figure or table of the paper."""
+    return _PAPER[name][1]

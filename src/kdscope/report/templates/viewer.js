@@ -1,0 +1,282 @@
+"use strict";
+const kdscope = (() => {
+  const CORRECT = 1, VALID = 2, GRADED = 4, TEACHER_RIGHT = 8, TEACHER_GRADED = 16, AGREE = 32, NONE = 255, PAGE = 200;
+  const $ = (id) => document.getElementById(id);
+  const form = $("filters"), list = $("list"), detail = $("detail"), count = $("count");
+  const chunks = new Map(), waiting = new Map();
+  let study, rows, items, found = new Uint32Array(0), shown = 0, current = -1, searchText = null;
+
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const make = (tag, name, text) => {
+    const node = document.createElement(tag);
+    if (name) node.className = name;
+    if (text !== undefined) node.textContent = text;
+    return node;
+  };
+  const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+  const visible = (text) => String(text).replace(hidden, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  const dot = (system) => `dot m${study.methods.indexOf(system.method)}`;
+
+  function index(data) {
+    study = data;
+    rows = {
+      system: new Uint16Array(bytes(data.rows.system).buffer), item: new Uint32Array(bytes(data.rows.item).buffer),
+      sample: bytes(data.rows.sample), flags: bytes(data.rows.flags), fidelity: bytes(data.rows.fidelity),
+    };
+    items = {
+      ...data.items, task: new Uint16Array(bytes(data.items.task).buffer),
+      leaked: bytes(data.items.leaked), chunk: new Uint16Array(bytes(data.items.chunk).buffer),
+    };
+    const unique = (key) => [...new Set(data.systems.map((s) => s[key]).filter((v) => v !== null))];
+    fill("task", data.tasks);
+    fill("student", unique("student"));
+    fill("method", data.methods);
+    fill("seed", unique("seed").sort((a, b) => a - b));
+    restore();
+    filter();
+    if (current >= 0) open(current, false);
+  }
+
+  function fill(name, values) {
+    const select = form.elements[name];
+    select.append(new Option("any", ""), ...values.map((value) => new Option(visible(value), value)));
+  }
+
+  const state = () => Object.fromEntries(new FormData(form));
+
+  function restore() {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    for (const control of form.elements) if (control.name) control.value = wanted.get(control.name) || "";
+    for (const control of form.elements) if (control.tagName === "SELECT" && control.selectedIndex < 0) control.value = "";
+    const row = Number(wanted.get("row"));
+    current = wanted.has("row") && Number.isInteger(row) && row >= 0 && row < rows.system.length ? row : -1;
+  }
+
+  function remember() {
+    const kept = new URLSearchParams(Object.entries(state()).filter(([, value]) => value));
+    if (current >= 0) kept.set("row", current);
+    history.replaceState(null, "", `#${kept}`);
+  }
+
+  function filter() {
+    const wanted = state(), began = performance.now();
+    const system = study.systems.map((s) => Number(
+      (!wanted.student || s.student === wanted.student) && (!wanted.method || s.method === wanted.method) &&
+      (!wanted.seed || String(s.seed) === wanted.seed)));
+    const item = itemMask(wanted);
+    const test = rowTest(wanted), n = rows.system.length, kept = new Uint32Array(n);
+    let size = 0;
+    for (let i = 0; i < n; i++) {
+      if (system[rows.system[i]] && item[rows.item[i]] && test(rows.flags[i])) kept[size++] = i;
+    }
+    found = ordered(kept.subarray(0, size), wanted.order);
+    const spent = performance.now() - began;
+    count.textContent = `${found.length.toLocaleString("en")} of ${n.toLocaleString("en")} answers`;
+    count.dataset.milliseconds = spent.toFixed(1);
+    shown = 0;
+    list.replaceChildren();
+    more();
+    remember();
+  }
+
+  function itemMask(wanted) {
+    const mask = new Uint8Array(items.id.length), task = study.tasks.indexOf(wanted.task);
+    const words = wanted.q.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length && !searchText) {
+      searchText = items.id.map((id, i) => `${id}\n${items.question[i]}\n${items.gold[i]}`.toLowerCase());
+    }
+    for (let i = 0; i < mask.length; i++) {
+      mask[i] = (!wanted.task || items.task[i] === task) && (wanted.state !== "leaked" || items.leaked[i]) &&
+        words.every((word) => searchText[i].includes(word)) ? 1 : 0;
+    }
+    return mask;
+  }
+
+  function rowTest({ quadrant, state: answer }) {
+    const both = GRADED | TEACHER_GRADED;
+    const tests = {
+      rr: (f) => (f & both) === both && (f & TEACHER_RIGHT) && (f & CORRECT),
+      rw: (f) => (f & both) === both && (f & TEACHER_RIGHT) && !(f & CORRECT),
+      wr: (f) => (f & both) === both && !(f & TEACHER_RIGHT) && (f & CORRECT),
+      ww: (f) => (f & both) === both && !(f & TEACHER_RIGHT) && !(f & CORRECT),
+      ws: (f) => (f & both) === both && !(f & TEACHER_RIGHT) && !(f & CORRECT) && (f & AGREE),
+      invalid: (f) => !(f & VALID), right: (f) => f & CORRECT, wrong: (f) => (f & GRADED) && !(f & CORRECT),
+    };
+    const first = tests[quadrant], second = tests[answer];
+    return (f) => (!first || first(f)) && (!second || second(f));
+  }
+
+  function ordered(kept, order) {
+    if (!order) return kept;
+    const buckets = new Uint32Array(257), sorted = new Uint32Array(kept.length);
+    const key = (i) => rows.fidelity[i] === NONE ? 255 : order === "low" ? rows.fidelity[i] : 250 - rows.fidelity[i];
+    for (const i of kept) buckets[key(i) + 1]++;
+    for (let k = 1; k < 257; k++) buckets[k] += buckets[k - 1];
+    for (const i of kept) sorted[buckets[key(i)]++] = i;
+    return sorted;
+  }
+
+  function more() {
+    const last = list.querySelector(".more");
+    if (last) last.remove();
+    const part = document.createDocumentFragment();
+    for (const end = Math.min(found.length, shown + PAGE); shown < end; shown++) part.append(entry(found[shown]));
+    if (shown < found.length) {
+      const button = make("button", "more", `Show ${Math.min(PAGE, found.length - shown)} more`);
+      button.addEventListener("click", more);
+      part.append(button);
+    }
+    if (!found.length) part.append(make("p", "missing", "No answer passes these filters."));
+    list.append(part);
+  }
+
+  function verdict(flags) {
+    if (!(flags & VALID)) return make("span", "verdict wrong", "no valid answer");
+    if (!(flags & GRADED)) return make("span", "verdict", "not graded");
+    return flags & CORRECT ? make("span", "verdict right", "✓ right") : make("span", "verdict wrong", "✗ wrong");
+  }
+
+  function entry(i) {
+    const system = study.systems[rows.system[i]], item = rows.item[i], button = make("button", "row");
+    const who = make("span", "who");
+    who.append(make("b", dot(system), visible(system.model)), verdict(rows.flags[i]));
+    const fidelity = rows.fidelity[i] === NONE ? "" : ` · BLEU ${(rows.fidelity[i] / 250).toFixed(2)}`;
+    button.append(who, make("span", "text", visible(items.question[item] || items.id[item])),
+      make("span", "text", visible(items.id[item]) + (rows.sample[i] ? ` · sample ${rows.sample[i]}` : "") + fidelity));
+    button.type = "button";
+    button.dataset.row = i;
+    if (i === current) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => open(i, true));
+    return button;
+  }
+
+  function open(i, focus) {
+    current = i;
+    for (const node of list.querySelectorAll("[aria-current]")) node.removeAttribute("aria-current");
+    const node = list.querySelector(`[data-row="${i}"]`);
+    if (node) node.setAttribute("aria-current", "true");
+    remember();
+    load(items.chunk[rows.item[i]], () => { if (current === i) show(i, focus); });
+  }
+
+  function load(k, then) {
+    if (chunks.has(k)) { then(); return; }
+    if (waiting.has(k)) { waiting.get(k).push(then); return; }
+    waiting.set(k, [then]);
+    const script = document.createElement("script");
+    script.src = `data/text-${String(k).padStart(5, "0")}.js`;
+    script.addEventListener("error", () => {
+      waiting.delete(k);
+      detail.replaceChildren(make("p", "missing", `The file ${script.src.split("/").pop()} is missing: build the viewer again.`));
+    });
+    document.head.append(script);
+  }
+
+  function chunk(k, data) {
+    chunks.set(k, data);
+    const calls = waiting.get(k) || [];
+    waiting.delete(k);
+    calls.forEach((call) => call());
+  }
+
+  function show(i, focus) {
+    const item = rows.item[i], data = chunks.get(items.chunk[item]), k = item - data.first;
+    let first = i, last = i;
+    while (first > 0 && rows.item[first - 1] === item) first--;
+    while (last + 1 < rows.item.length && rows.item[last + 1] === item) last++;
+    const own = study.systems[rows.system[i]], text = (j) => data.texts[j - data.row] || "";
+    const teacherOf = (j) => {
+      const name = own.teacher, system = study.systems[rows.system[j]];
+      return system.student === null && (name === null || system.teacher === name) && rows.sample[j] === 0;
+    };
+    let teacher = -1;
+    for (let j = first; j <= last && teacher < 0; j++) if (j !== i && teacherOf(j)) teacher = j;
+    const question = make("p", "question");
+    question.append(make("span", "task", study.tasks[items.task[item]]), make("bdi", "", visible(data.questions[k] || items.question[item])));
+    const gold = make("p", "gold", "gold ");
+    gold.append(make("b", "", visible(items.gold[item])), ` · ${visible(items.id[item])}`);
+    if (data.options[k]) gold.append(` · options ${visible(data.options[k].join(" / "))}`);
+    if (items.leaked[item]) gold.append(make("b", "wrong", " · leaked into training"));
+    const card = (j, other) => side(j, text(j), data.answers[j - data.row], other);
+    const sides = make("div", "sides");
+    if (teacher >= 0) sides.append(card(teacher, null));
+    sides.append(card(i, teacher >= 0 ? text(teacher) : null));
+    const others = make("details", "others"), rest = make("div", "sides");
+    others.append(make("summary", "", `All ${last - first + 1} answers to this question`), rest);
+    others.addEventListener("toggle", () => {
+      if (!others.open || rest.childNodes.length) return;
+      for (let j = first; j <= last; j++) if (j !== i && j !== teacher) rest.append(card(j, teacher >= 0 ? text(teacher) : null));
+    });
+    const legend = make("p", "legend");
+    legend.append(make("mark", "", "answer"), " as the extractor read it · ", make("span", "q", "equation"), " · ",
+      make("span", "d", "words that the teacher's text lacks"));
+    detail.replaceChildren(question, gold, legend, sides, others);
+    if (focus) detail.focus({ preventScroll: innerWidth > 832 });
+  }
+
+  function side(j, text, answer, other) {
+    const system = study.systems[rows.system[j]], box = make("div"), head = make("h4", dot(system), visible(system.model));
+    if (rows.sample[j]) head.append(` sample ${rows.sample[j]}`);
+    const result = verdict(rows.flags[j]);
+    if (answer !== null) result.textContent = `${visible(answer)} ${result.textContent}`;
+    head.append(result);
+    const pre = make("pre"), body = make("bdi");
+    body.append(...marked(visible(text), answer === null ? null : visible(answer), other === null ? null : visible(other)));
+    pre.append(body);
+    box.append(head, pre);
+    return box;
+  }
+
+  const equation = /[$£€]?\d[\d,.]*(?:\s*[-+*/×÷x−]\s*[$£€]?\d[\d,.]*)+\s*=\s*[$£€]?-?\d(?:[\d,.]*\d)?/g;
+  const tokens = (text) => text.match(/\s+|[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]/gu) || [];
+
+  function marked(text, answer, other) {
+    const kinds = new Array(text.length).fill("");
+    if (other !== null) for (const [from, to] of newParts(tokens(text), tokens(other))) kinds.fill("d", from, to);
+    for (const match of text.matchAll(equation)) {
+      for (let i = match.index; i < match.index + match[0].length; i++) kinds[i] = `${kinds[i]} q`.trim();
+    }
+    if (answer) {
+      const escaped = answer.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+      const all = [...text.matchAll(new RegExp(`(?<![\\p{L}\\p{N}_.])${escaped}(?![\\p{L}\\p{N}_])`, "giu"))];
+      const place = all.length ? all[all.length - 1] : null;
+      if (place) kinds.fill("mark", place.index, place.index + place[0].length);
+    }
+    const parts = [];
+    for (let start = 0, i = 1; i <= text.length; i++) {
+      if (i < text.length && kinds[i] === kinds[start]) continue;
+      const piece = text.slice(start, i), kind = kinds[start];
+      parts.push(kind === "mark" ? make("mark", "", piece) : kind ? make("span", kind, piece) : document.createTextNode(piece));
+      start = i;
+    }
+    return parts;
+  }
+
+  function newParts(mine, theirs) {
+    if (mine.length * theirs.length > 4e6) return [];
+    const width = theirs.length + 1, table = new Uint16Array((mine.length + 1) * width), spans = [];
+    for (let i = mine.length - 1; i >= 0; i--) {
+      for (let j = theirs.length - 1; j >= 0; j--) {
+        table[i * width + j] = mine[i] === theirs[j] ? table[(i + 1) * width + j + 1] + 1
+          : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
+      }
+    }
+    let place = 0, j = 0;
+    for (let i = 0; i < mine.length; i++) {
+      while (j < theirs.length && mine[i] !== theirs[j] && table[i * width + j + 1] >= table[(i + 1) * width + j]) j++;
+      if (j < theirs.length && mine[i] === theirs[j]) j++;
+      else if (mine[i].trim()) spans.push([place, place + mine[i].length]);
+      place += mine[i].length;
+    }
+    return spans;
+  }
+
+  let timer = 0;
+  form.addEventListener("input", (event) => {
+    clearTimeout(timer);
+    timer = setTimeout(filter, event.target.name === "q" ? 120 : 0);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("hashchange", () => { if (study) { restore(); filter(); if (current >= 0) open(current, false); } });
+  return { index, chunk };
+})();

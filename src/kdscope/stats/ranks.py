@@ -1,0 +1,62 @@
+"""Several treatments in the same blocks, compared by ranks: Friedman and its post-hoc tests."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scikit_posthocs
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from kdscope.errors import NotEstimableError
+from kdscope.stats._checks import varying
+from kdscope.stats.records import Estimate
+
+
+class PostHoc(NamedTuple):
+    """One pair of treatments: indices of the columns, and the p-value of their comparison."""
+
+    first: int
+    second: int
+    p: float
+
+
+def friedman(blocks: ArrayLike) -> Estimate:
+    """Do the treatments differ? Blocks in rows, treatments in columns.
+
+    ``estimate`` is the largest difference between two treatments' means (no interval), ``n`` the
+    number of blocks, ``statistic`` the chi-square.
+
+    Raises:
+        NotEstimableError: fewer than three treatments or three blocks.
+    """
+    table = _blocks(blocks)
+    result = stats.friedmanchisquare(*table.T)
+    means = table.mean(axis=0)
+    return Estimate(
+        estimate=float(means.max() - means.min()),
+        p=float(result.pvalue),
+        n=table.shape[0],
+        statistic=float(result.statistic),
+        signature=f"friedman|chi2:{table.shape[1] - 1}",
+    )
+
+
+def nemenyi(blocks: ArrayLike) -> list[PostHoc]:
+    """Nemenyi's post-hoc test of every pair of treatments; p is corrected for all pairs."""
+    table = _blocks(blocks)
+    p = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()
+    k = table.shape[1]
+    return [PostHoc(i, j, float(p[i, j])) for i in range(k) for j in range(i + 1, k)]
+
+
+def _blocks(blocks: ArrayLike) -> np.ndarray:
+    table = np.asarray(blocks, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] < 3 or table.shape[0] < 3:
+        raise NotEstimableError(
+            f"Friedman's test needs at least three treatments in three blocks, not "
+            f"{table.shape[1] if table.ndim == 2 else 1} in {table.shape[0]}"
+        )
+    if not np.isfinite(table).all():
+        raise NotEstimableError("every block must have a number for every treatment")
+    varying(table.ravel(), "the table of blocks")
+    return table

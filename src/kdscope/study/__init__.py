@@ -1,0 +1,1 @@
+"""The study engine: configuration, plan, identity, store, driver and workers."""

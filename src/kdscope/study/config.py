@@ -1,0 +1,211 @@
+"""The study as a person writes it: frozen, typed, every unknown key an error.
+
+What a person writes is small; :func:`kdscope.study.resolve.load_study` returns the same record with
+everything filled in. A list under ``methods`` or ``ablations`` opens an axis of the grid.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+PAPER_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
+
+
+def _as_tuple(value: Any) -> Any:
+    """A scalar is an axis with one point; an absent value stays absent."""
+    return value if value is None or isinstance(value, list | tuple) else [value]
+
+
+def _as_axis(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("is an empty list: an axis needs at least one value")
+    return _as_tuple(value)
+
+
+T = TypeVar("T")
+Axis = Annotated[tuple[T, ...] | None, BeforeValidator(_as_axis)]
+
+
+class _Record(BaseModel):
+    """Base of all sections: immutable, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Objective = Literal[
+    "nll", "forward_kl", "reverse_kl", "jsd", "jsd_normalised", "skew_kl", "skew_rkl", "tvd", "mse",
+    "adaptive_kl",
+]  # fmt: skip
+
+
+class Model(_Record):
+    """A model: embedded name, hub id (``org/name@revision``) or checkpoint folder.
+
+    ``name`` is how tables and folders call it; ``layers`` keeps only the first so many layers.
+    """
+
+    model: str
+    name: str = ""
+    revision: str | None = None
+    layers: Count | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+def _as_model(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+ModelEntry = Annotated[Model, BeforeValidator(_as_model)]
+
+
+class Lora(_Record):
+    """Low-rank adapters: rank, scale, dropout and the projections that get one."""
+
+    r: Count = 8
+    alpha: Positive = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = PAPER_PROJECTIONS
+
+
+class Train(_Record):
+    """How students are trained; ``lora: null`` means full fine-tuning."""
+
+    data: str
+    limit: Count | None = None
+    validation: Annotated[int, Field(ge=0)] = 0
+    split_seed: int = 0
+    epochs: Positive = 3
+    batch_size: Count = 16
+    learning_rate: Positive = 3e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: Positive = 1.0
+    max_length: Count = 256
+    reduction: Literal["token", "sequence"] = "token"
+    select: Literal["last", "best_nll"] = "last"
+    lora: Lora | None = Lora()
+    gradient_checkpointing: bool = False
+
+
+class TeacherTrain(_Record):
+    """What differs for the teacher's own fine-tuning; everything else is as under ``train``."""
+
+    data: str | None = None
+    limit: Count | None = None
+    epochs: Positive | None = None
+    batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    weight_decay: NotNegative | None = None
+    max_length: Count | None = None
+    lora: Lora | None = None
+
+
+class Settings(_Record):
+    """Settings of a method; a list opens an axis. Which of them a method knows: ``METHODS``."""
+
+    objective: Axis[Objective] = None
+    beta: Axis[Fraction] = None
+    alpha: Axis[Fraction] = None
+    mu: Axis[Fraction] = None
+    temperature: Axis[Positive] = None
+    scale_by_t2: Axis[bool] = None
+    hard_weight: Axis[Fraction] = None
+    teacher_noise: Axis[NotNegative] = None
+    on_policy: Axis[Fraction] = None
+    sampling_temperature: Axis[Positive] = None
+    sequences: Axis[Literal["reference", "teacher"]] = None
+    init: Axis[Literal["base", "sft"]] = None
+    epochs: Axis[Positive] = None
+    learning_rate: Axis[Positive] = None
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The settings that were written, each as the tuple of its values."""
+        return {name: value for name, value in self if value is not None}
+
+
+def _as_settings(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class Ablations(Settings):
+    """Values tried one factor at a time from the study's own setting."""
+
+    teacher_adapted: Axis[bool] = None
+
+
+class Decoding(_Record):
+    """How the headline answer is made; further samples are always drawn at ``temperature``."""
+
+    strategy: Literal["greedy", "sample"] = "greedy"
+    temperature: Positive = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Count | None = None
+
+
+def _as_decoding(value: Any) -> Any:
+    return {"strategy": value} if isinstance(value, str) else value
+
+
+class Evaluate(_Record):
+    """Tasks or suites, and how they are decoded."""
+
+    tasks: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+    limit: Count | None = None
+    decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
+    samples: Annotated[int, Field(ge=0)] = 0
+    batch_size: Count = 32
+    choices: bool = False
+
+
+class Statistics(_Record):
+    """Resampling and the margin of equivalence (fraction)."""
+
+    resamples: Count = 10_000
+    seed: int = 0
+    margin: Fraction = 0.02
+
+
+class Study(_Record):
+    """A whole study."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    conventions: Literal["kdscope", "paper"] = "kdscope"
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (0,)
+    teachers: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    students: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    pairs: tuple[tuple[str, str], ...] | None = None
+    include_base: bool = False
+    prompt: Literal["clean", "paper"] = "clean"
+    train: Train
+    teacher_train: Annotated[TeacherTrain, BeforeValidator(_as_settings)] = TeacherTrain()
+    teacher_seed: int = 0
+    teacher_adapted: bool = True
+    teacher_noise: NotNegative = 0.0
+    teacher_signal: Literal["cached", "live"] = "cached"
+    teacher_decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
+    cache_dtype: Literal["exact", "int8"] = "exact"
+    sequences: Literal["reference", "teacher"] | None = None
+    init: Literal["base", "sft"] = "base"
+    methods: Annotated[
+        dict[str, Annotated[Settings, BeforeValidator(_as_settings)]], Field(min_length=1)
+    ]
+    ablations: Annotated[Ablations, BeforeValidator(_as_settings)] = Ablations()
+    evaluate: Evaluate
+    statistics: Annotated[Statistics, BeforeValidator(_as_settings)] = Statistics()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"a seed is listed twice in {list(seeds)}")
+        return seeds

@@ -1,0 +1,175 @@
+"""Running a study: claim the folder, lock it, run what is missing, rebuild the tables."""
+
+import dataclasses
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from kdscope.errors import ConfigError
+from kdscope.study.cost import learn, save_machine, this_machine
+from kdscope.study.display import duration
+from kdscope.study.driver import Driver, Limits, Outcome, Watch
+from kdscope.study.engine import Engine
+from kdscope.study.graph import Plan
+from kdscope.study.identity import SHORT
+from kdscope.study.local import LocalEngine, machine_slots
+from kdscope.study.overview import Overview, parameters
+from kdscope.study.preflight import check
+from kdscope.study.provenance import code_state
+from kdscope.study.ray import RayEngine
+from kdscope.study.results import rebuild_tables
+from kdscope.study.store import Run, read_manifest, write_text
+from kdscope.study.survey import missing, survey
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to run, none of which changes a result.
+
+    Attributes:
+        engine: ``local`` or ``ray``.
+        address: of the Ray cluster; None for ``RAY_ADDRESS`` or the one on this machine.
+        labels: custom resource of Ray that a kind of step needs, by kind.
+        workers: number of local workers; None for one per GPU or core.
+        thorough: verify every reused file by its checksum.
+        limits: see Limits.
+    """
+
+    engine: str = "local"
+    workers: int | None = None
+    thorough: bool = False
+    address: str | None = None
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+
+def run_study(study: Overview, watch: Watch, options: Options | None = None) -> Outcome:
+    """Run what is missing of a study in its folder; the same call resumes.
+
+    Raises:
+        StoreError: the folder holds another study, is in use, or cannot be written.
+        UserError: data, weights or an extra are not at hand; nothing was started.
+    """
+    options = options or Options()
+    if options.engine not in ENGINES:
+        raise ConfigError(f"there is no engine {options.engine!r}; choose local or ray")
+    run = Run(study.folder)
+    run.refuse_others(study.plan.name)
+    found = survey(run, study.plan, thorough=options.thorough)
+    study = dataclasses.replace(study, todo=frozenset(missing(study.plan, found[0])))
+    if study.todo:
+        check(study)
+    run.claim(study.plan.name)
+    with run.locked() as lock:
+        run.save_study(study.resolved.source.text, study.resolved.document(), study.plan)
+        outcome = run_plan(run, study.plan, watch, options, lock, found)
+    if outcome.ran:
+        _learn(run, study)
+    return outcome
+
+
+def run_plan(
+    run: Run,
+    plan: Plan,
+    watch: Watch,
+    options: Options | None = None,
+    lock: int | None = None,
+    found: tuple[set[str], dict[str, str]] | None = None,
+) -> Outcome:
+    """Run what is missing of a plan in a claimed and locked folder, and rebuild its tables.
+
+    ``found`` is what :func:`kdscope.study.survey.survey` said of it, if it was asked already.
+    """
+    options = options or Options()
+    code, diff = code_state()
+    if diff:
+        (run.folder / "code").mkdir(exist_ok=True)
+        write_text(run.folder / "code" / f"{code['changes']}.diff", diff)
+    engine = ENGINES[options.engine](run, options, lock)
+    driver = Driver(run, plan, engine, watch=watch, limits=options.limits, code=code)
+    with _terminated_as_interrupted():
+        outcome = driver.execute(found or survey(run, plan, thorough=options.thorough))
+    rebuild_tables(run.folder, plan=plan)
+    return outcome
+
+
+def compared(study: Overview) -> list[str]:
+    """Predicted against measured seconds by kind, of the steps that are complete in the folder."""
+    run, sums = Run(study.folder), dict[str, list[float]]()
+    artifacts = run.artifacts({step.kind for step in study.plan.steps.values()})
+    for key, step in study.plan.steps.items():
+        manifest = read_manifest(artifacts[key[:SHORT]]) if key[:SHORT] in artifacts else None
+        if manifest is not None:
+            pair = sums.setdefault(step.kind, [0.0, 0.0])
+            pair[0] += study.plan.predicted.get(key, 0.0)
+            pair[1] += manifest["seconds"]
+    return [f"{kind} {duration(pair[0])}, took {duration(pair[1])}" for kind, pair in sums.items()]
+
+
+def _local(run: Run, options: Options, lock: int | None) -> Engine:
+    return LocalEngine(machine_slots(options.workers), lock)
+
+
+def _ray(run: Run, options: Options, lock: int | None) -> Engine:
+    return RayEngine(run.folder, options.address, options.labels)
+
+
+ENGINES: dict[str, Callable[[Run, Options, int | None], Engine]] = {"local": _local, "ray": _ray}
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C; a second one of either ends the process at once."""
+
+    def stop(number: int, frame: object) -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, lambda *_: os._exit(130))
+        raise KeyboardInterrupt
+
+    before = {kind: signal.signal(kind, stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _learn(run: Run, study: Overview) -> None:
+    """Renew the cost model's factors by what was measured."""
+    artifacts = run.artifacts({step.kind for step in study.plan.steps.values()})
+    measured = []
+    for key in study.plan.steps:
+        manifest = read_manifest(artifacts[key[:SHORT]]) if key[:SHORT] in artifacts else None
+        if manifest is not None and manifest["machine"]["host"] == socket.gethostname():
+            measured.append((study.plan.steps[key], manifest["seconds"]))
+    save_machine(learn(this_machine(), measured, parameters(study.resolved)))
+
+
+def outcome_lines(study: Overview, outcome: Outcome) -> list[str]:
+    """What became of a run, for people."""
+    folder = study.folder
+    if not outcome.ran and outcome.status == 0:
+        lines = [f"nothing to do: all {outcome.reused} steps of {study.plan.name} are complete"]
+    else:
+        lines = [
+            f"{outcome.ran} steps ran, {outcome.reused} were complete already, "
+            f"in {duration(outcome.seconds)}"
+        ]
+        lines += [f"predicted: {line}" for line in compared(study)]
+    by_message: dict[str, list[str]] = {}
+    for step, message in outcome.failed.items():
+        by_message.setdefault(message, []).append(step)
+    for message, steps in by_message.items():
+        more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+        lines.append(f"failed {steps[0]}{more}: {message}")
+    if outcome.failed:
+        lines.append(f"{len(outcome.skipped)} steps need them and were skipped; "
+                     f"see `kdscope logs {folder} STEP`")  # fmt: skip
+    if outcome.interrupted:
+        lines.append("interrupted; nothing is lost, the same command resumes")
+    elif outcome.stopped:
+        lines.append(f"stopped: {outcome.stopped}")
+    page = folder / "report" / "index.html"
+    return [*lines, f"report: {page}"] if page.is_file() else lines

@@ -1,0 +1,175 @@
+"""The plan: a study's grid as a graph of steps, each shared step once.
+
+``docs/study.md`` says which fields and inputs each kind of step receives. Planning needs neither
+data, weights, extras nor network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdscope.study import catalogue
+from kdscope.study.graph import Graph, Plan, system_name
+from kdscope.study.grid import Cell, cells, idle_axes
+from kdscope.study.resolve import Resolved
+from kdscope.study.training import Training, cell_system, sft_system
+
+
+def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
+    """The steps of a study. Needs neither data, weights, extras nor network.
+
+    Raises:
+        ConfigError: no cell, or more than 20,000 without ``many``.
+    """
+    builder = _Builder(resolved)
+    grid = cells(resolved, many=many)
+    for cell in grid:
+        builder.cell(cell)
+    if resolved.study.include_base:
+        builder.base_rows()
+    builder.finish()
+    notes = tuple(idle_axes(resolved.study))
+    return Plan(resolved.study.name, builder.graph.steps, tuple(grid), notes, resolved.locations())
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """A system that was evaluated, and the keys of its predict steps in the order of the tasks."""
+
+    system: dict[str, Any]
+    keys: tuple[str, ...]
+
+
+class _Builder:
+    def __init__(self, resolved: Resolved):
+        self.resolved, self.study, self.graph = resolved, resolved.study, Graph()
+        self.training = Training(resolved, self.graph)
+        self.predicts: dict[str, None] = {}
+        self.fidelities: dict[str, None] = {}
+        self.answers: dict[str, _Answers] = {}
+        self.tasks = [{"name": t, "identity": catalogue.task(t).identity} for t in resolved.tasks]
+
+    def cell(self, cell: Cell) -> None:
+        """All steps of one cell: training, answers, fidelity to teacher and to SFT student."""
+        system = cell_system(cell)
+        if cell.teacher is None:
+            adapter = self.training.student_sft(cell.student, cell.seed, system, cell.settings)
+            answers = self._predict(system, self.resolved.students[cell.student].fields, [adapter])
+            for teacher, student in self.resolved.pairs:
+                if student == cell.student:
+                    self._fidelity(
+                        answers, self._teacher_answers(teacher, self.study.teacher_adapted)
+                    )
+            return
+        adapter = self.training.distill(cell)
+        answers = self._predict(system, self.resolved.students[cell.student].fields, [adapter])
+        reference = self._teacher_answers(cell.teacher, cell.settings["teacher_adapted"])
+        self._fidelity(answers, reference, self._sft_answers(cell))
+
+    def base_rows(self) -> None:
+        """The untuned models as rows of their own."""
+        for student in self.resolved.students:
+            answers = self._base_answers(student)
+            for teacher, other in self.resolved.pairs:
+                if student == other:
+                    self._fidelity(
+                        answers, self._teacher_answers(teacher, self.study.teacher_adapted)
+                    )
+        for teacher in self.resolved.teachers:
+            self._base_answers(teacher)
+
+    def finish(self) -> None:
+        """Statistics over everything, and the report."""
+        study, predicts, fidelities = self.study, [*self.predicts], [*self.fidelities]
+        teacher_data = self.training.teacher_data()
+        fields = {
+            "tasks": self.tasks,
+            "limit": study.evaluate.limit,
+            "data": self.training.data,
+            "teacher_data": teacher_data,
+            "prompt": study.prompt,
+            "design": {
+                "seeds": list(study.seeds),
+                "teacher_seed": study.teacher_seed,
+                "teacher_adapted": study.teacher_adapted,
+                "methods": list(study.methods),
+                "teachers": list(self.resolved.teachers),
+                "students": list(self.resolved.students),
+                "pairs": [list(pair) for pair in self.resolved.pairs],
+                "init": study.init,
+                "conventions": study.conventions,
+            },
+            "statistics": study.statistics.model_dump(mode="json"),
+        }
+        inputs = {"predict": predicts, "fidelity": fidelities}
+        stats = self.graph.add("stats", study.name, fields, inputs)
+        document = self.resolved.document()
+        inputs = {"stats": [stats], **inputs, "train": [*self.training.trained]}
+        self.graph.add("report", study.name, {"study": document}, inputs)
+
+    def _predict(
+        self, system: dict[str, Any], model: Mapping[str, Any], adapter: list[str]
+    ) -> _Answers:
+        name = system["model"]
+        if name not in self.answers:
+            keys = [self._predict_task(system, model, adapter, task) for task in self.tasks]
+            self.answers[name] = _Answers(system, tuple(keys))
+        return self.answers[name]
+
+    def _predict_task(
+        self, system: dict[str, Any], model: Mapping[str, Any], adapter: list[str], task: dict
+    ) -> str:
+        evaluate = self.study.evaluate
+        fields = {
+            "system": system,
+            "model": model,
+            "task": task,
+            "limit": evaluate.limit,
+            "decoding": evaluate.decoding.model_dump(mode="json"),
+            "samples": evaluate.samples,
+            "choices": evaluate.choices,
+            "prompt": self.study.prompt,
+            "batch": evaluate.batch_size,
+            "seed": system["seed"] or 0,
+        }
+        label = f"{system['model']}-{task['name']}"
+        key = self.graph.add("predict", label, fields, {"adapter": adapter})
+        self.predicts[key] = None
+        return key
+
+    def _teacher_answers(self, teacher: str, adapted: bool) -> _Answers:
+        if not adapted:
+            return self._base_answers(teacher)
+        system = system_name(teacher=teacher, method="sft", seed=self.study.teacher_seed)
+        model = self.resolved.teachers[teacher].fields
+        return self._predict(system, model, [self.training.teacher_sft(teacher)])
+
+    def _sft_answers(self, cell: Cell) -> _Answers | None:
+        """The SFT student of the same seed, where the study has it."""
+        if "sft" not in self.study.methods:
+            return None
+        system = sft_system(cell.student, cell.seed)
+        model = self.resolved.students[cell.student].fields
+        return self._predict(system, model, [self.training.own_sft(cell.student, cell.seed)])
+
+    def _base_answers(self, name: str) -> _Answers:
+        students = self.resolved.students
+        refs = students if name in students else self.resolved.teachers
+        student, teacher = (name, None) if name in students else (None, name)
+        system = system_name(student=student, teacher=teacher, method="base")
+        return self._predict(system, refs[name].fields, [])
+
+    def _fidelity(self, answers: _Answers, teacher: _Answers, sft: _Answers | None = None) -> None:
+        fields = {
+            "system": answers.system,
+            "teacher": teacher.system,
+            "sft_student": sft.system if sft else None,
+            "tasks": self.tasks,
+        }
+        inputs = {
+            "system": answers.keys,
+            "teacher": teacher.keys,
+            "sft_student": sft.keys if sft else (),
+        }
+        label = f"{answers.system['model']}-to-{teacher.system['model']}"
+        self.fidelities[self.graph.add("fidelity", label, fields, inputs)] = None

@@ -1,0 +1,60 @@
+"""What must be in order before any training: libraries, data that can be read, weights at hand."""
+
+from pathlib import Path
+
+from kdscope.data.sources import load_examples, load_items
+from kdscope.errors import DataError, UserError, missing_extra
+from kdscope.models.sources import SMOLLM2, smollm2_gguf
+from kdscope.study.overview import Overview
+from kdscope.study.resolve import Resolved
+
+
+def check(study: Overview) -> None:
+    """Read all data of a study that has steps to run, and find its extras and packaged weights.
+
+    Raises:
+        UserError: lists everything that is missing or malformed; nothing was started.
+    """
+    for extra in study.missing_extras():
+        raise missing_extra(extra, "torch", f"the study {study.plan.name!r}")
+    problems = [str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))]
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise DataError(f"{len(problems)} things are not at hand, nothing was started:\n{listed}")
+
+
+def _data(resolved: Resolved) -> list[UserError]:
+    problems: list[UserError] = []
+    for ref in {ref.name: ref for ref in (resolved.data, resolved.teacher_data)}.values():
+        try:
+            examples = load_examples(Path(ref.path) if ref.path else ref.name)
+            held = resolved.study.train.validation
+            if len(examples) <= held:
+                problems.append(
+                    DataError(
+                        f"{ref.name} has {len(examples)} examples and train.validation holds "
+                        f"{held} of them out: nothing is left to train on"
+                    )
+                )
+        except UserError as problem:
+            problems.append(problem)
+    for task in resolved.tasks:
+        try:
+            load_items(task, limit=resolved.study.evaluate.limit)
+        except UserError as problem:
+            problems.append(problem)
+    return problems
+
+
+def _weights(resolved: Resolved) -> list[UserError]:
+    models = {**resolved.teachers, **resolved.students}
+    names = {entry.model for entry in (*resolved.study.teachers, *resolved.study.students)}
+    if not models or SMOLLM2 not in names:
+        return []
+    try:
+        smollm2_gguf()
+    except UserError as problem:
+        return [problem]
+    return []

@@ -1,0 +1,215 @@
+"""What the names in a study refer to: models and data, found without loading any of them."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdscope.data.tasks import expand, find_train_set
+from kdscope.errors import DataError
+from kdscope.models.sources import EMBEDDED, SMOLLM2, TINY
+from kdscope.study import catalogue
+from kdscope.study.config import Model
+from kdscope.study.identity import checkpoint_digest, digest, file_digest
+from kdscope.study.source import nearest
+
+# Models that come with a package: name -> parameters, for the cost model.
+PARAMETERS = {
+    "tiny-teacher": 3.0e6,
+    "tiny-student": 0.6e6,
+    "tiny-student-small": 0.15e6,
+    SMOLLM2: 134.5e6,
+}
+KNOWN = (*EMBEDDED, SMOLLM2)
+_HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?$")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet"}
+
+
+class UnresolvedError(Exception):
+    """A name that refers to nothing usable; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as steps see it.
+
+    Attributes:
+        name: as tables and folders call it.
+        fields: identity, part of content keys: name, source, what pins the weights, dtype, layers.
+        path: folder of a local checkpoint; None for embedded and hub models. Never part of a key.
+        parameters: number of weights, where known or guessed from the name; for the cost model.
+        tokenizer: digest of the tokenizer's vocabulary, None where only the hub has it.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    path: str | None
+    parameters: float
+    tokenizer: str | None
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """A training set as steps see it: ``fields`` are keyed, ``path`` (a user's own file) is not."""
+
+    name: str
+    fields: dict[str, Any]
+    path: str | None
+    count: int
+
+
+def model_ref(entry: Model, folder: Path) -> ModelRef:
+    """Resolve a model entry; relative paths are relative to ``folder``.
+
+    Raises:
+        UnresolvedError: an unknown name, a folder without weights, or more layers than can be.
+    """
+    text, at, revision = entry.model.partition("@")
+    local = _local_folder(entry.model, folder)
+    if local is not None:
+        name, path = entry.name or local.name, str(local)
+        pin = {"source": "folder", "content": checkpoint_digest(local)}
+        parameters, tokenizer = _folder_parameters(local), tokenizer_digest(local)
+    elif entry.model in KNOWN:
+        name, path = entry.name or entry.model, None
+        pin = {
+            "source": "embedded",
+            "model": entry.model,
+            "content": _embedded_content(entry.model),
+        }
+        parameters = PARAMETERS[entry.model]
+        tokenizer = _embedded_tokenizer(entry.model)
+    elif _HUB.match(entry.model):
+        name, path = entry.name or text.split("/")[-1], None
+        pin = {
+            "source": "hub",
+            "id": text,
+            "revision": entry.revision or (revision if at else None),
+        }
+        parameters, tokenizer = _parameters_in_name(text), None
+    else:
+        raise UnresolvedError(
+            f"there is no model {entry.model!r}{nearest(entry.model, KNOWN)}; give an embedded "
+            "name, a hub id such as 'Qwen/Qwen2.5-0.5B', or a checkpoint folder such as './model'"
+        )
+    if entry.layers and not entry.name:
+        name = f"{name}-{entry.layers}l"
+    fields = {"name": name, **pin, "dtype": _dtype(entry, pin["source"]), "layers": entry.layers}
+    return ModelRef(name, fields, path, parameters, tokenizer)
+
+
+def data_ref(name: str, folder: Path) -> DataRef:
+    """Resolve a training set: a catalogue name, or the path of a user's own file.
+
+    Raises:
+        UnresolvedError: neither of them.
+    """
+    try:
+        known = find_train_set(name).id
+    except DataError as error:
+        unknown = str(error)
+    else:
+        entry = catalogue.train_set(known)
+        return DataRef(known, {"name": known, "identity": entry.identity}, None, entry.size)
+    path = _existing(name, folder)
+    if path is not None and path.is_file():
+        if path.suffix not in DATA_SUFFIXES:
+            endings = ", ".join(sorted(DATA_SUFFIXES))
+            raise UnresolvedError(f"{path} is not a data file: its name must end in {endings}")
+        if path.stat().st_size == 0:
+            raise UnresolvedError(f"{path} is empty: there is nothing to train on")
+        fields = {"name": path.name, "identity": f"sha256:{file_digest(path)}"}
+        return DataRef(path.name, fields, str(path.resolve()), max(1, path.stat().st_size // 400))
+    if "/" in name or Path(name).suffix in DATA_SUFFIXES:
+        raise UnresolvedError(
+            f"there is no file {name!r} (looked in {folder} and the current folder)"
+        )
+    raise UnresolvedError(unknown)
+
+
+def task_names(names: Iterable[str]) -> list[str]:
+    """Tasks of a list of task and suite names, in order, each once; case does not matter.
+
+    Raises:
+        UnresolvedError: a name that is neither a task nor a suite.
+    """
+    try:
+        return expand(names)
+    except DataError as error:
+        raise UnresolvedError(str(error)) from None
+
+
+def _existing(name: str, folder: Path) -> Path | None:
+    path = Path(name).expanduser()
+    for candidate in (folder / path, path):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _local_folder(name: str, folder: Path) -> Path | None:
+    """The checkpoint folder that a model string names, or None if it is no path at all."""
+    looks_local = name.startswith((".", "/", "~")) or (name not in KNOWN and "/" not in name)
+    path = _existing(name, folder)
+    if path is None or name in KNOWN or not path.is_dir():
+        if name.startswith((".", "/", "~")):
+            raise UnresolvedError(
+                f"there is no checkpoint folder {name!r} (looked in {folder} and here)"
+            )
+        return None
+    if not (path / "config.json").is_file():
+        if not looks_local:
+            return None  # a folder that happens to be called like a hub id
+        raise UnresolvedError(f"{path} is not a checkpoint: it has no config.json")
+    if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
+        raise UnresolvedError(
+            f"{path} is a checkpoint folder without weights (no {', '.join(_WEIGHTS)}): "
+            "training would start from random numbers"
+        )
+    return path.resolve()
+
+
+def _dtype(entry: Model, source: str) -> str:
+    if entry.dtype != "auto":
+        return entry.dtype
+    return "float32" if source == "embedded" else "bfloat16"
+
+
+def _embedded_content(name: str) -> str:
+    folder = TINY / name
+    return checkpoint_digest(folder) if (folder / "config.json").is_file() else f"{name}@1"
+
+
+def _embedded_tokenizer(name: str) -> str | None:
+    if name not in EMBEDDED:
+        return f"package:{name}"
+    return tokenizer_digest(TINY / name) or "package:tiny"
+
+
+def tokenizer_digest(folder: Path) -> str | None:
+    """Digest of a tokenizer's vocabulary, merges and added tokens; None without the file."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        model = content["model"]
+    except (ValueError, KeyError, TypeError):
+        raise UnresolvedError(f"{path} is not a tokenizer file") from None
+    added = sorted((token["id"], token["content"]) for token in content.get("added_tokens", ()))
+    return digest([model.get("type"), model.get("vocab"), model.get("merges"), added])
+
+
+def _folder_parameters(folder: Path) -> float:
+    size = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
+    return size / 2
+
+
+def _parameters_in_name(text: str) -> float:
+    match = re.search(r"(\d+(?:\.\d+)?)\s*([bBmM])\b", text)
+    if not match:
+        return 1e9
+    return float(match[1]) * (1e9 if match[2] in "bB" else 1e6)

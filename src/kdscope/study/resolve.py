@@ -1,0 +1,308 @@
+"""From a file to a checked study: all mistakes at once, every name resolved, nothing loaded."""
+
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from kdscope.distillation.methods import METHODS
+from kdscope.errors import ConfigError
+from kdscope.study.config import Ablations, Model, Settings, Study
+from kdscope.study.references import (
+    DataRef,
+    ModelRef,
+    UnresolvedError,
+    data_ref,
+    model_ref,
+    task_names,
+)
+from kdscope.study.source import Location, Problem, Source, describe, nearest, read_study
+
+PAPER: dict[str, Any] = {
+    "prompt": "paper",
+    "train": {
+        "validation": 500, "split_seed": 6, "warmup_steps": 100, "reduction": "sequence",
+        "select": "best_nll", "lora": {"dropout": 0.05},
+    },
+    "evaluate": {"decoding": {"strategy": "sample", "temperature": 1.0}},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A study without mistakes, with what its names refer to.
+
+    Attributes:
+        study: the record, defaults filled in.
+        source: the file as written.
+        teachers, students: models by name, in the order of the study.
+        pairs: (teacher, student) names that are distilled.
+        data, teacher_data: the training sets of students and of teachers.
+        tasks: task ids in order, suites opened.
+    """
+
+    study: Study
+    source: Source
+    teachers: dict[str, ModelRef]
+    students: dict[str, ModelRef]
+    pairs: tuple[tuple[str, str], ...]
+    data: DataRef
+    teacher_data: DataRef
+    tasks: tuple[str, ...]
+
+    def locations(self) -> dict[str, str]:
+        """Where local models and data files lie, by name: passed to steps, never part of a key."""
+        models = {**self.teachers, **self.students}
+        found = {name: ref.path for name, ref in models.items() if ref.path}
+        return found | {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
+
+    def document(self) -> dict[str, Any]:
+        """What runs, fully resolved: the content of ``resolved.yaml``."""
+        document = self.study.model_dump(mode="json")
+        document["evaluate"]["tasks"] = list(self.tasks)
+        document["pairs"] = [list(pair) for pair in self.pairs]
+        document["identities"] = {
+            "models": {
+                name: ref.fields for name, ref in {**self.teachers, **self.students}.items()
+            },
+            "data": {ref.name: ref.fields["identity"] for ref in (self.data, self.teacher_data)},
+        }
+        return document
+
+
+def load_study(study: str, overrides: Iterable[str] = ()) -> Resolved:
+    """Read, override, check and resolve a study (a YAML file or a preset's name).
+
+    Raises:
+        ConfigError: lists every mistake with its YAML path, line and the nearest known key.
+    """
+    source = read_study(study, overrides)
+    data = _with_conventions(source.data)
+    finder = _Finder(source)
+    record = finder.validate(data)
+    finder.check_names(data)
+    resolved = finder.resolve(record) if record else None
+    if finder.problems or resolved is None:
+        raise ConfigError(describe(finder.problems, source.origin))
+    return resolved
+
+
+def _with_conventions(data: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what ``conventions: paper`` implies wherever the study says nothing itself."""
+    if data.get("conventions") != "paper":
+        return data
+    filled = _merge(PAPER, data)
+    for role in ("teachers", "students"):
+        entries = data.get(role)
+        if isinstance(entries, list):
+            models = [{"model": m} if isinstance(m, str) else m for m in entries]
+            filled[role] = [{"dtype": "float16", **m} if isinstance(m, dict) else m for m in models]
+    return filled
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merge(result[key], value) if both else value
+    return result
+
+
+class _Finder:
+    """Collects mistakes from the file's form, its types, its names and its references."""
+
+    def __init__(self, source: Source):
+        self.source = source
+        self.problems: list[Problem] = list(source.problems)
+
+    def add(self, where: Location, message: str) -> None:
+        """Note a mistake at the line of the nearest enclosing key."""
+        line = None
+        for length in range(len(where), 0, -1):
+            line = self.source.lines.get(where[:length])
+            if line is not None:
+                break
+        self.problems.append(Problem(where, message, line))
+
+    def validate(self, data: dict[str, Any]) -> Study | None:
+        """Structure and types, by pydantic, in our words."""
+        try:
+            return Study.model_validate(data)
+        except ValidationError as error:
+            for entry in error.errors():
+                where = _clean(entry["loc"], data)
+                self.add(where, _message(entry, where))
+        return None
+
+    def check_names(self, data: dict[str, Any]) -> None:
+        """Names of tasks, methods and models, even where other sections are missing or wrong."""
+        tasks = _section(data, "evaluate").get("tasks")
+        for i, name in _entries(tasks):
+            where = ("evaluate", "tasks", i) if isinstance(tasks, list) else ("evaluate", "tasks")
+            self._try(where, lambda name=name: task_names([name]))
+        if isinstance(tasks, list) and not tasks:
+            self.add(("evaluate", "tasks"), "is empty: name at least one task")
+        for name in _section(data, "methods"):
+            if name not in METHODS:
+                self.add(("methods", name), f"there is no method {name!r}{nearest(name, METHODS)}")
+        for role in ("teachers", "students"):
+            for i, entry in _entries(data.get(role)):
+                model = {"model": entry} if isinstance(entry, str) else entry
+                try:
+                    model = Model.model_validate(model)
+                except ValidationError:
+                    continue
+                self._try((role, i), lambda m=model: model_ref(m, self.source.folder))
+        for section in ("train", "teacher_train"):
+            name = _section(data, section).get("data")
+            if isinstance(name, str):
+                self._try((section, "data"), lambda n=name: data_ref(n, self.source.folder))
+
+    def resolve(self, study: Study) -> Resolved | None:
+        """References between sections: pairs, clashing names, tokenizers."""
+        folder = self.source.folder
+        try:
+            teachers = self._models("teachers", study.teachers)
+            students = self._models("students", study.students)
+            data = data_ref(study.train.data, folder)
+            teacher_data = data_ref(study.teacher_train.data or study.train.data, folder)
+            tasks = tuple(task_names(study.evaluate.tasks))
+        except UnresolvedError:
+            return None  # already noted by check_names
+        for name in teachers.keys() & students.keys():
+            if teachers[name].fields != students[name].fields:
+                self.add(
+                    ("students",), f"teacher and student are both called {name!r}: give one a name:"
+                )
+        pairs = self._pairs(study, teachers, students)
+        for teacher, student in pairs:
+            one, two = teachers[teacher].tokenizer, students[student].tokenizer
+            if one and two and one != two:
+                self.add(
+                    ("students",),
+                    f"teacher {teacher!r} and student {student!r} have different tokenizers: their "
+                    "distributions are over different tokens; choose models of one family",
+                )
+        return Resolved(study, self.source, teachers, students, pairs, data, teacher_data, tasks)
+
+    def _models(self, role: str, entries: Iterable[Model]) -> dict[str, ModelRef]:
+        found: dict[str, ModelRef] = {}
+        for i, entry in enumerate(entries):
+            ref = model_ref(entry, self.source.folder)
+            if ref.name in found:
+                self.add(
+                    (role, i), f"a second model called {ref.name!r}: give it a name: of its own"
+                )
+            found[ref.name] = ref
+        return found
+
+    def _pairs(
+        self, study: Study, teachers: dict[str, ModelRef], students: dict[str, ModelRef]
+    ) -> tuple[tuple[str, str], ...]:
+        if study.pairs is None:
+            return tuple((teacher, student) for teacher in teachers for student in students)
+        called = [
+            {entry.model: name for entry, name in zip(entries, refs, strict=False)}
+            for entries, refs in ((study.teachers, teachers), (study.students, students))
+        ]
+        pairs = []
+        for i, pair in enumerate(study.pairs):
+            names = []
+            for role, (name, refs) in enumerate(zip(pair, (teachers, students), strict=True)):
+                full = name if name in refs else called[role].get(name)
+                if full is None:
+                    what = ("teacher", "student")[role]
+                    self.add(("pairs", i), f"there is no {what} {name!r}{nearest(name, refs)}")
+                names.append(full)
+            if None not in names:
+                pairs.append((names[0], names[1]))
+        if not study.pairs:
+            self.add(("pairs",), "is empty: leave it out for all teachers with all students")
+        return tuple(dict.fromkeys(pairs))
+
+    def _try(self, where: Location, find: Any) -> None:
+        try:
+            find()
+        except UnresolvedError as problem:
+            self.add(where, str(problem))
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _entries(value: Any) -> Iterator[tuple[int, Any]]:
+    if isinstance(value, str | dict):
+        yield 0, value
+    elif isinstance(value, list):
+        yield from ((i, entry) for i, entry in enumerate(value) if isinstance(entry, str | dict))
+
+
+def _clean(loc: tuple[Any, ...], data: Any) -> Location:
+    """Pydantic's location without its own additions, as a path in the file."""
+    where: list[str | int] = []
+    for part in loc:
+        if isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(part, int):
+            continue  # a scalar that opened an axis with one point
+        where.append(part)
+    return tuple(where)
+
+
+def _message(entry: Any, where: Location) -> str:
+    """One pydantic error in our words."""
+    kind, given = entry["type"], entry.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(where[-1], _known_keys(where[:-1]))}"
+    if kind == "missing":
+        return "is missing, and has no default"
+    if kind == "literal_error":
+        choices = entry["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"must be one of {', '.join(choices)}, not {given!r}{_guess(given, choices)}"
+    text = entry["msg"].removeprefix("Value error, ")
+    text = text.removeprefix("Input ").removeprefix("should ")
+    if kind in {"too_short", "value_error"}:
+        return text
+    shown = repr(given)
+    return f"must {text}, not {shown if len(shown) < 80 else shown[:77] + '...'}"
+
+
+def _guess(given: Any, choices: list[str]) -> str:
+    hint = nearest(given, choices)
+    return hint.partition(" (known")[0]
+
+
+def _known_keys(where: Location) -> list[str]:
+    """Names that may stand in the section at this location."""
+    if len(where) == 2 and where[0] == "methods" and where[1] in METHODS:
+        return sorted(METHODS[str(where[1])].settings)
+    record: Any = Study
+    for part in where:
+        if isinstance(part, int):
+            continue
+        if isinstance(record, type) and issubclass(record, BaseModel):
+            field = record.model_fields.get(str(part))
+            record = _record_in(field.annotation) if field else None
+    if record in (Settings, Ablations):
+        return sorted(record.model_fields)
+    return sorted(record.model_fields) if record else []
+
+
+def _record_in(annotation: Any) -> Any:
+    """The record class inside an annotation such as ``Lora | None`` or ``tuple[Model, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, tuple, list, dict) or get_args(
+        annotation
+    ):
+        for part in get_args(annotation):
+            found = _record_in(part)
+            if found:
+                return found
+    return None

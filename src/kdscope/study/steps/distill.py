@@ -1,0 +1,92 @@
+"""Train a student under a method with a teacher."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdscope.data.collation import Encoded
+from kdscope.distillation.cache import TeacherCache
+from kdscope.distillation.noise import TeacherNoise
+from kdscope.distillation.rollouts import Rollouts
+from kdscope.distillation.signals import CachedTeacher, LiveTeacher
+from kdscope.distillation.training import Teaching, fit
+from kdscope.divergences import Objective
+from kdscope.models.adapters import add_adapter, load_trained
+from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.study.context import StepContext
+from kdscope.study.steps.sft import machine, save
+from kdscope.study.steps.teacher import load_teacher
+from kdscope.study.steps.teacher_cache import cache_subject
+from kdscope.study.steps.teacher_texts import with_teacher_text
+from kdscope.study.steps.training_data import training_text
+
+
+def run(
+    fields: dict[str, Any], inputs: dict[str, list[Path]], out: Path, context: StepContext
+) -> dict[str, Any]:
+    """Train the student; leaves ``model/`` and ``curves.parquet``."""
+    reference, train, data = fields["student"], fields["train"], fields["data"]
+    path = context.locations.get(reference["name"])
+    tokenizer = load_tokenizer(reference, path)
+    text = training_text(
+        data, context.locations.get(data["name"]), tokenizer, fields["prompt"], train["max_length"]
+    )
+    examples = text.train
+    if fields["sequences"] == "teacher":
+        examples = with_teacher_text(examples, inputs["texts"][0])
+    model = load_model(reference, path, context.device)
+    if fields["init"] == "sft":
+        student = load_trained(model, inputs["init"][0] / "model", trainable=True)
+    else:
+        student = add_adapter(model, train["lora"], fields["seed"])
+    trained = fit(
+        student,
+        tokenizer,
+        examples,
+        objective_of(fields["objective"]),
+        train,
+        fields["seed"],
+        machine(context),
+        teaching=_teaching(fields, inputs, context, examples, len(tokenizer)),
+        validation=text.validation,
+    )
+    return save(trained, out) | text.measures()
+
+
+def objective_of(fields: dict[str, Any]) -> Objective:
+    """A step's ``objective`` field; parameters that have no meaning are null there."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if given["name"] == "jsd_normalised":
+        given |= {"name": "jsd", "normalised": True}
+    return Objective(**given)
+
+
+def _teaching(
+    fields: dict[str, Any],
+    inputs: dict[str, list[Path]],
+    context: StepContext,
+    examples: Sequence[Encoded],
+    vocabulary: int,
+) -> Teaching:
+    if fields["signal"] is None:
+        return Teaching()
+    live = LiveTeacher(load_teacher(fields, inputs, context)) if _needs_live(fields) else None
+    signal = live
+    if "cache" in inputs:
+        cache = TeacherCache(inputs["cache"][0], cache_subject(fields))
+        signal = CachedTeacher(cache, context.device)
+    on_policy, rollouts = fields["on_policy"], None
+    if on_policy:
+        rollouts = Rollouts(
+            on_policy["probability"],
+            on_policy["sampling_temperature"],
+            max(len(example.response) for example in examples),
+            fields["seed"],
+        )
+    sigma = fields["teacher_noise"]
+    noise = TeacherNoise(sigma, fields["seed"], vocabulary) if sigma else None
+    return Teaching(signal, rollouts, live if rollouts else None, noise)
+
+
+def _needs_live(fields: dict[str, Any]) -> bool:
+    return fields["signal"] == "live" or fields["on_policy"] is not None

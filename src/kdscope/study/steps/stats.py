@@ -1,0 +1,67 @@
+"""Items, contamination, and every number with its interval."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kdscope import tables
+from kdscope.data import load_items
+from kdscope.data.audit import Audit, audit
+from kdscope.data.records import Item
+from kdscope.fidelity.summary import study_comparisons
+from kdscope.study.context import StepContext
+from kdscope.study.steps.fidelity import generations
+from kdscope.study.steps.training_data import split_examples
+
+Rows = list[dict[str, Any]]
+
+
+def run(
+    fields: dict[str, Any], inputs: dict[str, list[Path]], out: Path, context: StepContext
+) -> dict[str, Any]:
+    """Leaves ``items.parquet``, ``contamination.parquet`` and ``comparisons.parquet``."""
+    items = [
+        item for task in fields["tasks"] for item in load_items(task["name"], limit=fields["limit"])
+    ]
+    audits = {
+        data["name"]: audit(split_examples(data, context.locations.get(data["name"]))[0], items)
+        for data in (fields["data"], fields["teacher_data"])
+    }
+    item_rows = _items(items, audits.values())
+    tables.write("items", item_rows, out / "items.parquet")
+    tables.write("contamination", _contamination(audits), out / "contamination.parquet")
+    fidelity = tables.read(
+        "fidelity", *(f / "fidelity.parquet" for f in inputs.get("fidelity", []))
+    )
+    statistics = fields["statistics"]
+    comparisons = study_comparisons(
+        generations(inputs["predict"]),
+        fidelity.to_pylist(),
+        item_rows,
+        resamples=statistics["resamples"],
+        seed=statistics["seed"],
+    )
+    tables.write("comparisons", comparisons, out / "comparisons.parquet")
+    return {"comparisons": len(comparisons)}
+
+
+def _items(items: Iterable[Item], audits: Iterable[Audit]) -> Rows:
+    leaked: set[tuple[str, str]] = set()
+    for found in audits:
+        leaked |= {(task, item) for task, ids in found.leaked.items() for item in ids}
+    return [
+        {
+            "task": item.task,
+            "item": item.item,
+            "question": f"{item.question}\n{item.input}".strip(),
+            "gold": item.gold,
+            "options": None if item.options is None else list(item.options),
+            "form": item.form,
+            "leaked": (item.task, item.item) in leaked,
+        }
+        for item in items
+    ]
+
+
+def _contamination(audits: dict[str, Audit]) -> Rows:
+    return [{"train": train, **row} for train, found in audits.items() for row in found.rows]

@@ -1,0 +1,52 @@
+"""Training text as steps receive it: loaded, split, encoded."""
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from kdscope.data import TEMPLATES, load_examples
+from kdscope.data.collation import Encoded, encode
+from kdscope.data.records import Example
+
+
+class TrainingText(NamedTuple):
+    """Encoded examples, those held out for validation, and how many did not fit."""
+
+    train: list[Encoded]
+    validation: list[Encoded]
+    cut: int
+    dropped: int
+
+    def measures(self) -> dict[str, int]:
+        """For the manifest."""
+        return {
+            "examples": len(self.train),
+            "cut_examples": self.cut,
+            "dropped_examples": self.dropped,
+        }
+
+
+def split_examples(
+    data: Mapping[str, Any], path: str | None
+) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples of a step's ``data`` field; the split is keyed by its seed."""
+    examples = list(load_examples(path or data["name"], limit=None))
+    held = int(data["validation"])
+    validation: list[Example] = []
+    if held:
+        chosen = set(random.Random(data["split_seed"]).sample(range(len(examples)), held))
+        validation = [example for i, example in enumerate(examples) if i in chosen]
+        examples = [example for i, example in enumerate(examples) if i not in chosen]
+    limit = data["limit"]
+    return examples[:limit] if limit else examples, validation
+
+
+def training_text(
+    data: Mapping[str, Any], path: str | None, tokenizer: Any, prompt: str, max_length: int
+) -> TrainingText:
+    """The reference text of a training step."""
+    examples, validation = split_examples(data, path)
+    template = TEMPLATES[prompt]
+    encoded = encode(examples, tokenizer, template, max_length)
+    held = encode(validation, tokenizer, template, max_length).examples if validation else []
+    return TrainingText(encoded.examples, held, encoded.cut, encoded.dropped)

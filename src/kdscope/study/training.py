@@ -1,0 +1,195 @@
+"""Steps that make models: teachers, their texts and hidden states, and students."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdscope.study.graph import Graph, system_name
+from kdscope.study.grid import Cell
+from kdscope.study.references import DataRef
+from kdscope.study.resolve import Resolved
+
+
+class Training:
+    """Adds training steps to a graph, each shared one once."""
+
+    def __init__(self, resolved: Resolved, graph: Graph):
+        self.resolved, self.study, self.graph = resolved, resolved.study, graph
+        self.trained: dict[str, None] = {}
+        self.shared: dict[tuple[str, ...], str] = {}  # keys of steps that many cells ask for
+        train = self.study.train.model_dump(mode="json")
+        self.split = {name: train.pop(name) for name in ("limit", "validation", "split_seed")}
+        train.pop("data")
+        self.train = train
+        self.data = self._data(resolved.data, self.split)
+
+    def teacher_sft(self, teacher: str) -> str:
+        """The fine-tuned teacher: one for all students, methods and seeds."""
+        found = self.shared.get(("sft", teacher))
+        if found is not None:
+            return found
+        own = self.study.teacher_train.model_dump(mode="json", exclude_unset=True)
+        own.pop("data", None)
+        own.pop("limit", None)
+        system = system_name(teacher=teacher, method="sft", seed=self.study.teacher_seed)
+        fields = self._sft_fields(
+            self.resolved.teachers[teacher].fields,
+            self.teacher_data(),
+            {**self.train, **own},
+            self.study.teacher_seed,
+        )
+        self.shared["sft", teacher] = self._trained("sft", system, fields, {})
+        return self.shared["sft", teacher]
+
+    def teacher_data(self) -> dict[str, Any]:
+        """What teachers are fine-tuned on."""
+        own = self.study.teacher_train.model_dump(mode="json", exclude_unset=True)
+        limit = own.get("limit", self.split["limit"])
+        return self._data(self.resolved.teacher_data, {**self.split, "limit": limit})
+
+    def student_sft(
+        self, student: str, seed: int, system: dict[str, Any], settings: Mapping[str, Any]
+    ) -> str:
+        """The student after fine-tuning with the settings of one cell of the method ``sft``."""
+        model = self.resolved.students[student].fields
+        fields = self._sft_fields(model, self.data, self._train(settings), seed)
+        return self._trained("sft", system, fields, {})
+
+    def own_sft(self, student: str, seed: int) -> str:
+        """The study's own SFT student: where ``init: sft`` starts; reference of self-agreement."""
+        written = self.study.methods.get("sft")
+        settings = {name: axis[0] for name, axis in written.axes().items()} if written else {}
+        return self.student_sft(student, seed, sft_system(student, seed), settings)
+
+    def texts(self, teacher: str, adapted: bool) -> str:
+        """The teacher's own answers to the training prompts, generated once."""
+        decoding = self.study.teacher_decoding.model_dump(mode="json")
+        fields = {
+            "teacher": self.resolved.teachers[teacher].fields,
+            "adapted": adapted,
+            "data": self.data,
+            "max_length": self.train["max_length"],
+            "decoding": decoding,
+            "prompt": self.study.prompt,
+            "seed": self.study.teacher_seed,
+            "batch": self.study.evaluate.batch_size,
+        }
+        inputs = self._teacher_input(teacher, adapted)
+        return self.graph.add("teacher_texts", f"{teacher}{_adapted(adapted)}", fields, inputs)
+
+    def cache(self, teacher: str, adapted: bool, sequences: str) -> str:
+        """The teacher's hidden states on one source of sequences, computed once."""
+        mark = ("cache", teacher, str(adapted), sequences)
+        if mark in self.shared:
+            return self.shared[mark]
+        fields = {
+            "teacher": self.resolved.teachers[teacher].fields,
+            "adapted": adapted,
+            "data": self.data,
+            "prompt": self.study.prompt,
+            "max_length": self.train["max_length"],
+            "sequences": sequences,
+            "cache_dtype": self.study.cache_dtype,
+        }
+        inputs = self._teacher_input(teacher, adapted)
+        if sequences == "teacher":
+            inputs["texts"] = [self.texts(teacher, adapted)]
+        label = f"{teacher}{_adapted(adapted)}-on-{sequences}"
+        self.shared[mark] = self.graph.add("teacher_cache", label, fields, inputs)
+        return self.shared[mark]
+
+    def distill(self, cell: Cell) -> str:
+        """The student of one cell under a method with a teacher."""
+        teacher, settings, adapted = (
+            str(cell.teacher),
+            cell.settings,
+            cell.settings["teacher_adapted"],
+        )
+        soft, on_policy = settings["temperature"] is not None, settings["on_policy"] or 0.0
+        signal = self.study.teacher_signal if soft else None
+        fixed_part = on_policy < 1.0
+        inputs: dict[str, list[str]] = {}
+        if soft and (signal == "live" or on_policy > 0.0):
+            inputs |= self._teacher_input(teacher, adapted)
+        if signal == "cached" and fixed_part:
+            inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"])]
+        if settings["sequences"] == "teacher":
+            inputs["texts"] = [self.texts(teacher, adapted)]
+        if settings["init"] == "sft":
+            inputs["init"] = [self.own_sft(cell.student, cell.seed)]
+        parameters = ("beta", "alpha", "mu", "temperature", "scale_by_t2", "hard_weight")
+        fields = {
+            "student": self.resolved.students[cell.student].fields,
+            "teacher": self.resolved.teachers[teacher].fields,
+            "adapted": adapted,
+            "method": cell.method,
+            "objective": {"name": settings["objective"]} | {n: settings[n] for n in parameters},
+            "sequences": settings["sequences"],
+            "on_policy": {
+                "probability": on_policy,
+                "sampling_temperature": settings["sampling_temperature"],
+            }
+            if on_policy
+            else None,
+            "teacher_noise": settings["teacher_noise"],
+            "signal": signal,
+            "data": self.data,
+            "train": self._train(settings),
+            "prompt": self.study.prompt,
+            "seed": cell.seed,
+            "init": settings["init"],
+            "conventions": self.study.conventions,
+        }
+        return self._trained("distill", cell_system(cell), fields, inputs)
+
+    def _sft_fields(
+        self, model: Mapping[str, Any], data: dict, train: dict, seed: int
+    ) -> dict[str, Any]:
+        return {
+            "model": model,
+            "data": data,
+            "train": train,
+            "prompt": self.study.prompt,
+            "seed": seed,
+            "conventions": self.study.conventions,
+        }
+
+    def _trained(
+        self,
+        kind: str,
+        system: Mapping[str, Any],
+        fields: dict[str, Any],
+        inputs: Mapping[str, Sequence[str]],
+    ) -> str:
+        key = self.graph.add(kind, system["model"], fields, inputs, system)
+        self.trained[key] = None
+        return key
+
+    def _train(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: settings[name] for name in ("epochs", "learning_rate") if name in settings}
+        return {**self.train, **own}
+
+    def _data(self, ref: DataRef, split: Mapping[str, Any]) -> dict[str, Any]:
+        return {**ref.fields, **split}
+
+    def _teacher_input(self, teacher: str, adapted: bool) -> dict[str, list[str]]:
+        return {"teacher": [self.teacher_sft(teacher)]} if adapted else {}
+
+
+def sft_system(student: str, seed: int) -> dict[str, Any]:
+    """The columns of a student after fine-tuning with the study's own setting."""
+    return system_name(student=student, method="sft", seed=seed)
+
+
+def cell_system(cell: Cell) -> dict[str, Any]:
+    """The columns of a cell's student."""
+    return system_name(
+        teacher=cell.teacher,
+        student=cell.student,
+        method=cell.method,
+        seed=cell.seed,
+        settings=cell.apart,
+    )
+
+
+def _adapted(adapted: bool) -> str:
+    return "" if adapted else "-untuned"

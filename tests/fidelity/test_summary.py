@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from kdscope import tables
+from kdscope.fidelity.paper_tests import parameters
+from kdscope.fidelity.rows import fidelity_rows
+from kdscope.fidelity.summary import study_comparisons
+
+from . import synthetic
+
+FORMS = {"tiny-math": "number", "tiny-long": "number", "tiny-choice": "letter"}
+
+
+def comparisons(study, **options):
+    questions, systems, links = study
+    fidelity = [
+        row
+        for model, reference, relation in links
+        for row in fidelity_rows(systems[reference], systems[model], relation=relation, forms=FORMS)
+    ]
+    generations = [row for rows in systems.values() for row in rows]
+    return study_comparisons(generations, fidelity, questions, **{"resamples": 500, **options})
+
+
+@pytest.fixture(scope="module")
+def study():
+    return synthetic.study(count=40)
+
+
+@pytest.fixture(scope="module")
+def rows(study):
+    return comparisons(study)
+
+
+def pick(rows, measure, task="all", **fields):
+    fields = {"scope": "cell", **fields}
+    found = [
+        row
+        for row in rows
+        if row["measure"] == measure
+        and row["task"] == task
+        and all(row.get(k) == v for k, v in fields.items())
+    ]
+    assert len(found) == 1, (measure, fields, len(found))
+    return found[0]
+
+
+def test_rows_fit_the_table(rows):
+    table = tables.from_rows("comparisons", rows)
+    assert set(table.column("task").to_pylist()) == {"all", *synthetic.TASKS}
+    assert all(row["signature"] for row in rows)
+    keys = [
+        tuple(row.get(k) for k in ("scope", "measure", "test", "task", "teacher", "student", "method", "settings", "reference"))
+        for row in rows
+    ]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+
+
+def test_accuracy_is_the_mean_over_tasks_and_seeds(study, rows):
+    _, systems, _ = study
+    for task in (None, "tiny-math"):
+        right = [
+            np.mean([r["correct"] for r in systems[f"student-1B/fkl/{seed}"] if task in (None, r["task"])])
+            for seed in range(3)
+        ]  # fmt: skip
+        row = pick(rows, "accuracy", task or "all", student="student-1B", method="fkl")
+        assert row["estimate"] == pytest.approx(np.mean(right))
+        assert row["low"] < row["estimate"] < row["high"]
+        assert row["seeds"] == 3
+
+
+def test_copying_shows_where_the_teacher_is_wrong(rows):
+    def wrong(method):
+        return pick(rows, "agreement_when_teacher_wrong", student="student-1B", method=method)
+
+    assert wrong("revkd")["low"] > wrong("sft")["high"]
+    gain = pick(rows, "gain_in_kappa", student="student-1B", method="revkd")
+    assert gain["low"] > 0
+    assert gain["p_adjusted"] >= gain["p"]
+    assert gain["reference"] == "sft"
+
+
+def test_a_difference_is_paired_with_the_same_seed(study, rows):
+    _, systems, _ = study
+    gaps = [
+        np.mean([r["correct"] for r in systems[f"student-2B/fkl/{seed}"]])
+        - np.mean([r["correct"] for r in systems[f"student-2B/sft/{seed}"]])
+        for seed in range(3)
+    ]
+    row = pick(rows, "difference_in_accuracy", student="student-2B", method="fkl")
+    assert row["estimate"] == pytest.approx(np.mean(gaps))
+
+
+def test_collapse_is_a_share_of_runs(rows):
+    assert pick(rows, "collapsed", student="student-2B", method="gkd")["estimate"] == pytest.approx(
+        1 / 3
+    )
+    assert pick(rows, "collapsed", student="student-1B", method="revkd")["estimate"] == 0
+
+
+def test_intervals_stay_in_range(rows):
+    for row in rows:
+        if row["scope"] == "cell" and row["low"] is not None:
+            assert -1 <= row["low"] <= row["high"] <= 1, row
+
+
+def test_the_papers_tests_stand_beside(rows):
+    names = {(row["test"], row.get("reference")) for row in rows if row["scope"] == "study"}
+    assert {("one_sided_t", None), ("one_way_anova", None), ("spearman", "agreement")} <= names
+    assert {row["method"] for row in rows if row["scope"] == "method"} == {
+        "fkl",
+        "revkd",
+        "gkd",
+        "seqkd",
+    }
+
+
+def test_one_seed_says_so():
+    rows = comparisons(synthetic.study(count=12, seeds=(0,), methods=("fkl",), students=1))
+    row = pick(rows, "difference_in_accuracy", student="student-1B", method="fkl")
+    assert "seeds:1:items-only" in row["signature"]
+
+
+def test_reproducible_from_a_seed(study, rows):
+    assert comparisons(study, seed=0) == rows
+    assert comparisons(study, seed=1) != rows
+
+
+def test_without_sft_there_are_levels_only():
+    questions, systems, links = synthetic.study(count=12, methods=("fkl",), students=1)
+    systems = {name: s for name, s in systems.items() if "/sft/" not in name}
+    links = [link for link in links if link[0] in systems and link[1] in systems]
+    rows = comparisons((questions, systems, links))
+    assert pick(rows, "agreement", student="student-1B", method="fkl")
+    assert not [row for row in rows if row["measure"] == "difference_in_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("Qwen/Qwen2.5-0.5B", 0.5e9),
+        ("SmolLM2-135M", 135e6),
+        ("tiny-student", None),
+        ("Llama-3-8B", 8e9),
+    ],
+)
+def test_size_is_read_from_the_name(name, size):
+    assert parameters(name) == size

@@ -1,0 +1,148 @@
+"""Page and viewer in a browser: charts drawn, filters answer, nothing leaves, text stays text."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def visit(browser, site: Path):
+    """Open a file of the site; afterwards nothing may have been fetched, logged or run."""
+    context = browser.new_context()
+    trouble: list[str] = []
+    context.on(
+        "request", lambda r: None if r.url.startswith(("file:", "blob:")) else trouble.append(r.url)
+    )
+
+    def go(path: str, width: int = 1440, scheme: str = "light"):
+        page = context.new_page()
+        page.on(
+            "console", lambda m: trouble.append(m.text) if m.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.goto(
+            (site / path.split("#")[0]).as_uri() + ("#" + path.split("#")[1] if "#" in path else "")
+        )
+        return page
+
+    yield go
+    for page in context.pages:
+        assert page.evaluate("window.pwned") is None
+    context.close()
+    assert not trouble
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_and_draws(visit, width: int, scheme: str) -> None:
+    page = visit("index.html", width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator(".first svg [data-tip]").count() >= 60
+    box = page.locator(".first svg").first.bounding_box()
+    assert box["height"] > 200
+    mark = page.locator('.first svg path[data-tip*="gkd"]').first
+    mark.hover()
+    assert "gkd" in page.locator("#tip").text_content()
+    ink = page.locator(".first svg text").first.evaluate("e => getComputedStyle(e).fill")
+    assert ink == page.evaluate("getComputedStyle(document.body).color")
+
+
+def test_tables_sort_and_save(visit) -> None:
+    page = visit("index.html")
+    table = page.locator("#accuracy-by-task")
+    heading = table.locator("th", has_text="all tasks").locator("button")
+    heading.click()
+    column = table.locator("th").all_text_contents().index("all tasks")
+    keys = [
+        float(k)
+        for k in table.locator(f"tbody td:nth-child({column + 1})").evaluate_all(
+            "c => c.map(x => x.dataset.key)"
+        )
+    ]
+    assert keys == sorted(keys)
+    with page.expect_download() as saved:
+        page.locator('.save[data-table="accuracy-by-task"] button', has_text="LaTeX").click()
+    assert "\\toprule" in Path(saved.value.path()).read_text()
+
+
+def test_keyboard_reaches_everything(visit) -> None:
+    page = visit("index.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, a, summary, [tabindex]')]"
+        ".filter(e => !(e.textContent.trim() || e.getAttribute('aria-label'))).length"
+    )
+    assert unnamed == 0
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_viewer_filters_and_shows(visit) -> None:
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    total = page.locator("#count").text_content()
+    page.select_option("select[name=method]", "gkd")
+    page.select_option("select[name=quadrant]", "rw")
+    expect(page.locator("#count")).not_to_have_text(total)
+    rows = page.locator("#list .row")
+    assert rows.count() > 0
+    assert all("gkd" in text for text in rows.locator("b").all_text_contents())
+    rows.first.click()
+    page.wait_for_selector("#detail .sides")
+    assert page.locator("#detail pre").count() == 2
+    assert "quadrant=rw" in page.url
+    page.locator("#detail summary").click()
+    expect(page.locator("#detail pre")).to_have_count(45)
+    again = visit("viewer/index.html#" + page.url.split("#")[1])
+    again.wait_for_selector("#detail .sides")
+    assert again.locator("#count").text_content() == page.locator("#count").text_content()
+
+
+def test_viewer_searches_and_orders(visit) -> None:
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    page.fill("input[name=q]", "tiny-choice/7")
+    expect(page.locator("#list .row").first).to_contain_text("tiny-choice/7")
+    page.fill("input[name=q]", "")
+    page.select_option("select[name=order]", "low")
+    page.wait_for_timeout(200)
+    texts = page.locator("#list .row .text:last-child").all_text_contents()
+    values = [float(text.split("BLEU ")[1]) for text in texts]
+    assert values == sorted(values)
+
+
+def test_viewer_keeps_hostile_answers_as_text(visit) -> None:
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    for k in range(6):
+        page.fill("input[name=q]", f"tiny-math/{k}")
+        expect(page.locator("#list .row").first).to_contain_text(f"tiny-math/{k}")
+        page.locator("#list .row").first.click()
+        page.wait_for_selector("#detail .sides")
+        page.locator("#detail summary").click()
+        page.wait_for_timeout(100)
+    assert page.locator("#detail img, #detail script, #detail svg").count() == 0
+
+
+@pytest.mark.parametrize("path", ["index.html", "viewer/index.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit, path: str, scheme: str) -> None:
+    page = visit(path, scheme=scheme)
+    source = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+    page.evaluate(source.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        (rule["id"], [node["html"][:120] for node in rule["nodes"][:3]])
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+    ]
+    assert not serious

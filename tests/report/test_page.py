@@ -1,0 +1,197 @@
+"""The page: complete, self-contained, safe, and honest about what is missing."""
+
+import html
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from markupsafe import Markup
+from synthetic_study import HOSTILE, TASKS, make_study, resolved_study
+
+from kdscope import tables
+from kdscope.errors import TableError
+from kdscope.report import page as page_module
+from kdscope.report import theme
+from kdscope.report.answer import choices, headline
+from kdscope.report.page import build, report_tables, script_json
+from kdscope.report.results import load
+
+
+@pytest.fixture(scope="module")
+def text(site: Path) -> str:
+    return (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_first_screen_answers_the_question(text: str) -> None:
+    first = text[: text.index('<section id="study"')]
+    assert re.search(r"<h1>(Use|Lean to) \w+.* with teacher tiny-teacher for .*</h1>", first)
+    for words in (
+        "Accuracy",
+        "Agreement with teacher",
+        "Gain over SFT",
+        "Runner-up",
+        "95 % intervals",
+    ):
+        assert words in first
+    assert first.count("<svg") == 3
+
+
+def test_every_section_opens_with_a_question_and_an_answer(text: str) -> None:
+    sections = re.findall(r'<section id="(\w+)">\s*<h2>(.*?)</h2>(.*?)</section>', text, re.DOTALL)
+    assert len(sections) >= 11
+    for name, question, body in sections:
+        assert question.endswith("?"), name
+        assert re.search(r'<p class="(answer|missing)">\s*\S', body), name
+
+
+def test_the_page_needs_nothing_else(text: str) -> None:
+    assert "default-src 'none'" in html.unescape(text)
+    links = re.findall(r'(?:src|href)="([^"#]*)"', text)
+    assert set(links) <= {"viewer/index.html", ""}
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(text) < 3_000_000
+
+
+def test_hostile_text_stays_text(text: str) -> None:
+    assert text.count("<script") == 2
+    assert "<img" not in text
+    assert "onerror=window" not in re.sub(r"&lt;.*?&gt;", "", text)
+    assert "\u202e" not in text
+    assert "\x07" not in text
+
+
+def test_script_json_cannot_leave_its_element() -> None:
+    document = {"text": [*HOSTILE, "<!-- ]]> \u2028"]}
+    out = str(script_json(document))
+    assert not set("<>&\u2028") & set(out)
+    assert json.loads(out) == document
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_are_escaped_too(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "tables", items=12)
+    study = resolved_study() | {"name": "<b>x</b>", "train": {"data": "<script>1</script>"}}
+    page = build(folder, study, tmp_path / "report", command="kdscope run '<i>'")
+    text = page.read_text(encoding="utf-8")
+    assert "<b>x</b>" not in text
+    assert "<script>1" not in text
+    assert "'<i>'" not in text
+
+
+def test_numbers_are_those_of_the_table(results, text: str) -> None:
+    rows = results.level("difference_in_accuracy")
+    row = next(rows.query("student == 'tiny-student' and method == 'gkd'").itertuples())
+    shown = f"{row.estimate * 100:+.1f}</strong>", f"{row.estimate * 100:+.1f}</span>"
+    assert any(form in text for form in shown)
+    row = choices(results)[0].winner
+    assert f"{row.estimate * 100:.1f} %" in text
+    assert f"({row.low * 100:.1f} to {row.high * 100:.1f})" in text
+
+
+def test_ten_pairs_picked_by_rule(text: str) -> None:
+    assert text.count('<article class="pair">') >= 10
+
+
+def test_recommendation(results) -> None:
+    found = choices(results)
+    assert [choice.student for choice in found] == ["tiny-student", "tiny-student-small"]
+    for choice in found:
+        assert choice.runner_up.estimate <= choice.winner.estimate
+        assert choice.doubts
+    assert headline([]).startswith("No accuracy")
+
+
+def test_headline_says_what_is_not_established(results) -> None:
+    first, second = choices(results)
+    weak = replace(second, gain=second.gain._replace(low=-0.01))
+    text = headline([first, weak])
+    assert text.startswith("Use ")
+    assert "; lean to " in text
+    assert "no gain over SFT is established" in text
+    sft = replace(second, winner=second.winner._replace(method="sft"))
+    assert "keep SFT for tiny-student-small" in headline([first, sft])
+
+
+def test_students_listed_as_entries_keep_their_order(study: Path) -> None:
+    entries = [
+        {"model": "org/tiny-student-small", "name": ""},
+        {"model": "x", "name": "tiny-student"},
+    ]
+    found = load(study, resolved_study() | {"students": entries})
+    assert found.students == ["tiny-student-small", "tiny-student"]
+
+
+def test_a_collapsed_run_is_reported(text: str) -> None:
+    section = text[text.index('id="collapsed"') :]
+    assert (
+        "33% of the runs of revkd on tiny-student-small" in section[: section.index("</section>")]
+    )
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are specified but not drawn, which takes most of the time."""
+    monkeypatch.setattr(page_module, "drawn", lambda figure: (figure, Markup("<svg></svg>")))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", sorted(set(tables.SCHEMAS) - {"choices"}))
+def test_a_missing_table_is_named_not_fatal(study: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "tables"
+    shutil.copytree(study, folder)
+    (folder / f"{name}.parquet").unlink(missing_ok=True)
+    page = build(folder, resolved_study(), tmp_path / "report", command="x")
+    assert "<h1>" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_only_generations(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    shutil.copy(study / "generations.parquet", folder)
+    text = build(folder, {"name": "bare"}, tmp_path / "report", command="x").read_text("utf-8")
+    assert text.count('class="missing"') >= 6
+
+
+def test_no_table_at_all_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="holds no result table"):
+        build(tmp_path, {}, tmp_path / "report", command="x")
+
+
+def test_building_twice_gives_the_same_bytes(site: Path, study: Path, tmp_path: Path) -> None:
+    again = build(
+        study,
+        resolved_study(),
+        tmp_path,
+        command="kdscope run quickstart",
+        viewer="viewer/index.html",
+    )
+    assert again.read_bytes() == (site / "index.html").read_bytes()
+
+
+def test_one_colour_per_method() -> None:
+    known = theme.styles(theme.METHOD_STYLES)
+    assert len({style.light for style in known.values()}) == len(known)
+    with_others = theme.styles([*theme.METHOD_STYLES, "tvd", "mse"])
+    assert {name: with_others[name] for name in known} == known
+    assert len({style.light for style in with_others.values()}) == len(with_others)
+
+
+def test_tables_cover_every_task(results) -> None:
+    named = {table.name: table for table in report_tables(results)}
+    assert list(named["accuracy-by-task"].columns)[3:] == list(TASKS)
+
+
+def test_ablations_stay_out_of_the_main_tables(results) -> None:
+    assert set(results.level("accuracy")["settings"]) == {"{}"}
+    assert '{"temperature":2}' in set(results.level("accuracy", main=False)["settings"])
+
+
+def test_settings_without_default_are_main(study: Path) -> None:
+    results = load(study, resolved_study())
+    kept = results["comparisons"].query("settings != '{}' or method != 'fkl'")
+    other = type(results)({**results.frames, "comparisons": kept}, results.study, "")
+    assert "fkl · temperature 2" in set(other.level("accuracy")["label"])

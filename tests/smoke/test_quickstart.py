@@ -1,0 +1,106 @@
+"""The whole pipeline on the embedded family, as a user runs it: small here, killed and resumed in `slow`."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kdscope import tables
+
+SMALL = ["seeds=[0]", "train.limit=48", "train.epochs=1", "students=[tiny-student-small]"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "kdscope", *map(str, arguments)]
+
+
+def kdscope(*arguments: object, timeout: int = 560) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "small"
+    done = kdscope("run", "quickstart", *SMALL, "--limit", 12, "--out", folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_every_table_is_written_and_keeps_its_schema(small_run):
+    for name in tables.SCHEMAS:
+        if name != "choices":
+            assert tables.read(name, small_run / "tables" / f"{name}.parquet").num_rows > 0, name
+
+
+def test_every_method_answers_every_item_once(small_run):
+    frame = tables.read("generations", small_run / "tables" / "generations.parquet").to_pandas()
+    systems = frame.groupby("model")["item"].count()
+    assert set(systems) == {36}  # 3 tasks of 12 items
+    assert set(frame["method"]) == {"base", "sft", "seqkd", "fkl", "revkd", "gkd"}
+    assert frame["prompt_hash"].nunique() == 36
+    assert (frame["correct"] <= frame["valid"]).all()
+
+
+def test_the_report_is_one_page_that_asks_for_nothing(small_run):
+    page = (small_run / "report" / "index.html").read_text(encoding="utf-8")
+    assert len(page) < 3e6
+    assert "Content-Security-Policy" in page
+    assert "<script src" not in page
+    assert "kdscope run quickstart" in page
+
+
+def test_the_same_command_again_does_no_work_and_says_so(small_run):
+    before = {
+        path: path.stat().st_mtime_ns for path in (small_run / "steps").rglob("manifest.json")
+    }
+    again = kdscope("run", "quickstart", *SMALL, "--limit", 12, "--out", small_run)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr + again.stdout
+    after = {path: path.stat().st_mtime_ns for path in (small_run / "steps").rglob("manifest.json")}
+    assert before == after
+
+
+def test_the_cache_saves_the_teacher_from_reading_twice(small_run):
+    manifests = map(json.loads, (p.read_text() for p in small_run.rglob("manifest.json")))
+    kinds = [manifest["kind"] for manifest in manifests]
+    assert kinds.count("teacher_cache") == 1
+    assert kinds.count("teacher_texts") == 1
+
+
+def equal_tables(one: Path, other: Path) -> None:
+    for name in tables.SCHEMAS:
+        if name == "steps" or not (one / "tables" / f"{name}.parquet").is_file():
+            continue
+        left, right = (
+            tables.read(name, run / "tables" / f"{name}.parquet") for run in (one, other)
+        )
+        assert left.equals(right), name
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_ends_with_equal_tables(tmp_path):
+    """The driver and its workers are killed (-9) at two random moments; the same command goes on."""
+    arguments = ["run", "quickstart", *SMALL, "--limit", 40, "--out"]
+    assert kdscope(*arguments, tmp_path / "whole").returncode == 0
+    moments = random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen(
+            command(*arguments, tmp_path / "killed"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(8, 25))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(3)
+    assert kdscope(*arguments, tmp_path / "killed").returncode == 0
+    equal_tables(tmp_path / "whole", tmp_path / "killed")

@@ -1,0 +1,87 @@
+"""Treatments in blocks: Friedman, Nemenyi, the mixed model, equivalence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+
+from kdscope.errors import NotEstimableError
+from kdscope.stats.equivalence import tost_paired
+from kdscope.stats.mixed import treatment_contrasts, treatment_effect
+from kdscope.stats.ranks import friedman, nemenyi
+
+
+def _table(blocks=9, effect=(0.0, 1.0, 3.0), seed=3):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 4, (blocks, 1)) + np.array(effect) + rng.normal(size=(blocks, 3))
+
+
+def _long(table):
+    names = ["a", "b", "c"]
+    return pd.DataFrame(
+        [
+            {"value": value, "treatment": names[j], "block": f"block {i}"}
+            for i, row in enumerate(table)
+            for j, value in enumerate(row)
+        ]
+    )
+
+
+def test_friedman_is_scipys():
+    table = _table()
+    found = friedman(table)
+    expected = stats.friedmanchisquare(*table.T)
+    assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert found.n == 9
+
+
+def test_nemenyi_follows_the_studentised_range():
+    table = _table()
+    ranks = np.apply_along_axis(stats.rankdata, 1, table).mean(axis=0)
+    for i, j, p in nemenyi(table):
+        q = abs(ranks[i] - ranks[j]) / np.sqrt(3 * 4 / (6 * 9)) * np.sqrt(2)
+        assert p == pytest.approx(stats.studentized_range.sf(q, 3, np.inf), abs=2e-3)
+
+
+def test_mixed_contrasts_of_complete_blocks_are_those_of_the_blocked_anova():
+    data = _long(_table())
+    fit = ols("value ~ C(treatment) + C(block)", data).fit()
+    error = np.sqrt(2 * fit.mse_resid / 9)
+    for first, second, found in treatment_contrasts(data, "value", "treatment", "block"):
+        means = data.groupby("treatment")["value"].mean()
+        assert found.estimate == pytest.approx(means[first] - means[second], abs=1e-6)
+        half = stats.t.ppf(0.975, fit.df_resid) * error
+        assert found.high - found.estimate == pytest.approx(half, rel=1e-3)
+
+
+def test_mixed_likelihood_ratio_agrees_with_the_blocked_f_test_on_the_verdict():
+    data = _long(_table())
+    found = treatment_effect(data, "value", "treatment", "block")
+    f = anova_lm(ols("value ~ C(block) + C(treatment)", data).fit())
+    assert found.p < 0.05
+    assert f["PR(>F)"]["C(treatment)"] < 0.05
+    flat = treatment_effect(_long(_table(effect=(0, 0, 0), seed=5)), "value", "treatment", "block")
+    assert flat.p > 0.05
+
+
+def test_too_few_blocks_say_so():
+    with pytest.raises(NotEstimableError, match="3 in 2"):
+        friedman(_table(2))
+    with pytest.raises(NotEstimableError, match="three blocks"):
+        treatment_effect(_long(_table(2)), "value", "treatment", "block")
+
+
+def test_tost_equals_pingouin():
+    """Reference: pingouin 0.7.0, tost(x, y, bound=1, paired=True)."""
+    x = [0.0, 0.3, -0.27, -0.89, -0.45, -0.99, 0.06, 1.34, -0.49, -0.62]
+    x += [0.49, 0.36, 0.11, -0.93, -0.03, 0.7, -1.34, -0.46, -1.9, -1.29]
+    y = [-1.73, 0.12, -2.77, -0.54, 1.07, -2.73, -1.6, 0.92, -1.18, 1.49]
+    y += [-0.28, -1.32, -0.8, -1.16, 0.84, 0.57, -1.44, 1.09, -1.04, -2.08]
+    found = tost_paired(x, y, 1.0)
+    assert found.p == pytest.approx(0.011704, abs=1e-6)
+    assert found.low is not None
+    assert found.low < found.estimate
+    with pytest.raises(NotEstimableError, match="margin"):
+        tost_paired(x, y, 0.0)

@@ -1,0 +1,34 @@
+"""Probability of improvement and score profiles: identities, and a case done by hand."""
+
+import numpy as np
+import pytest
+
+from kdscope.stats.runs import probability_of_improvement, profile
+
+
+def test_by_hand() -> None:
+    found = probability_of_improvement([([3, 1], [2, 1]), ([5], [4])])
+    assert found.estimate == pytest.approx(((1 + 1 + 0 + 0.5) / 4 + 1) / 2)
+    assert found.low <= found.estimate <= found.high
+
+
+def test_extremes_and_symmetry() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 5, 4))
+    pairs = list(zip(a, b, strict=True))
+    forth = probability_of_improvement(pairs)
+    back = probability_of_improvement([(y, x) for x, y in pairs])
+    assert forth.estimate == pytest.approx(1 - back.estimate)
+    assert probability_of_improvement([([2, 3], [0, 1])])[:3] == (1.0, 1.0, 1.0)
+    assert probability_of_improvement([([1], [1])]).estimate == 0.5
+
+
+def test_profile_falls_from_one_to_zero() -> None:
+    found = profile([[0.2, 0.4], [0.6]], [0.0, 0.3, 0.5, 0.9])
+    assert [e.estimate for e in found] == pytest.approx([1.0, 0.75, 0.5, 0.0])
+    assert all(e.low <= e.estimate <= e.high for e in found)
+
+
+def test_seed_zero_is_a_seed() -> None:
+    blocks = [(np.arange(5.0), np.arange(5.0) + 0.5)]
+    assert probability_of_improvement(blocks, seed=0) == probability_of_improvement(blocks, seed=0)
