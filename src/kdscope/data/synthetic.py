@@ -20,18 +20,121 @@ TEST_SIZES = {"tiny-math": 250, "tiny-long": 250, "tiny-choice": 250}
 CHOICE_SHARE = 0.25  # of the training set
 
 _NAMES = tuple(
-    "Mia Tom Ana Ben Eva Leo Zoe Sam Ida Max Nina Paul Lily Jack Rosa Hugo Emma Noah Lena Carl "
-    "Ruth Adam Vera Otto Clara Felix Greta Oscar Julia David Sara Peter Helen Victor Marta Simon "
-    "Alice Bruno Diana Ethan Fiona Gavin Irene Jonas Karen Louis Megan Robin".split()
+    [
+        "Mia",
+        "Tom",
+        "Ana",
+        "Ben",
+        "Eva",
+        "Leo",
+        "Zoe",
+        "Sam",
+        "Ida",
+        "Max",
+        "Nina",
+        "Paul",
+        "Lily",
+        "Jack",
+        "Rosa",
+        "Hugo",
+        "Emma",
+        "Noah",
+        "Lena",
+        "Carl",
+        "Ruth",
+        "Adam",
+        "Vera",
+        "Otto",
+        "Clara",
+        "Felix",
+        "Greta",
+        "Oscar",
+        "Julia",
+        "David",
+        "Sara",
+        "Peter",
+        "Helen",
+        "Victor",
+        "Marta",
+        "Simon",
+        "Alice",
+        "Bruno",
+        "Diana",
+        "Ethan",
+        "Fiona",
+        "Gavin",
+        "Irene",
+        "Jonas",
+        "Karen",
+        "Louis",
+        "Megan",
+        "Robin",
+    ]
 )
 _OBJECTS = tuple(
-    "apples books coins cards pens stamps shells cookies marbles balloons stickers plums pencils "
-    "buttons candles flowers oranges peanuts pebbles ribbons rulers spoons tickets tomatoes "
-    "carrots crayons feathers magnets muffins napkins postcards puzzles acorns badges blankets "
-    "bottles bricks cups envelopes forks gloves hats keys lamps leaves mugs notebooks onions "
-    "peppers plates potatoes roses scarves seeds socks stones toys walnuts whistles".split()
+    [
+        "apples",
+        "books",
+        "coins",
+        "cards",
+        "pens",
+        "stamps",
+        "shells",
+        "cookies",
+        "marbles",
+        "balloons",
+        "stickers",
+        "plums",
+        "pencils",
+        "buttons",
+        "candles",
+        "flowers",
+        "oranges",
+        "peanuts",
+        "pebbles",
+        "ribbons",
+        "rulers",
+        "spoons",
+        "tickets",
+        "tomatoes",
+        "carrots",
+        "crayons",
+        "feathers",
+        "magnets",
+        "muffins",
+        "napkins",
+        "postcards",
+        "puzzles",
+        "acorns",
+        "badges",
+        "blankets",
+        "bottles",
+        "bricks",
+        "cups",
+        "envelopes",
+        "forks",
+        "gloves",
+        "hats",
+        "keys",
+        "lamps",
+        "leaves",
+        "mugs",
+        "notebooks",
+        "onions",
+        "peppers",
+        "plates",
+        "potatoes",
+        "roses",
+        "scarves",
+        "seeds",
+        "socks",
+        "stones",
+        "toys",
+        "walnuts",
+        "whistles",
+    ]
 )
-_HOLDERS = tuple("boxes bags jars baskets trays drawers packets bowls".split())
+_HOLDERS = tuple(["boxes", "bags", "jars", "baskets", "trays", "drawers", "packets", "bowls"])
 _GAINS = (
     "{who} buys {n} more {what}.",
     "{who} finds {n} {what}.",
@@ -51,14 +154,91 @@ _DISTRACTORS = (
     "There are {n} {thing} on the table.",
 )
 _KINDS = {
-    "a fruit": "apple plum pear grape lemon melon cherry mango banana peach".split(),
-    "an animal": "horse rabbit tiger mouse snake eagle donkey monkey turtle camel".split(),
-    "a tool": "hammer saw drill rake brush shovel wrench chisel ladder pliers".split(),
-    "a color": "red green blue brown white pink purple yellow orange black".split(),
-    "an instrument": "piano violin guitar trumpet flute drum harp cello organ banjo".split(),
-    "a season": "spring summer autumn winter".split(),
-    "a garment": "shirt jacket sweater skirt trousers coat dress vest apron cloak".split(),
-    "a vehicle": "car truck train ship bicycle tractor plane wagon ferry scooter".split(),
+    "a fruit": [
+        "apple",
+        "plum",
+        "pear",
+        "grape",
+        "lemon",
+        "melon",
+        "cherry",
+        "mango",
+        "banana",
+        "peach",
+    ],
+    "an animal": [
+        "horse",
+        "rabbit",
+        "tiger",
+        "mouse",
+        "snake",
+        "eagle",
+        "donkey",
+        "monkey",
+        "turtle",
+        "camel",
+    ],
+    "a tool": [
+        "hammer",
+        "saw",
+        "drill",
+        "rake",
+        "brush",
+        "shovel",
+        "wrench",
+        "chisel",
+        "ladder",
+        "pliers",
+    ],
+    "a color": [
+        "red",
+        "green",
+        "blue",
+        "brown",
+        "white",
+        "pink",
+        "purple",
+        "yellow",
+        "orange",
+        "black",
+    ],
+    "an instrument": [
+        "piano",
+        "violin",
+        "guitar",
+        "trumpet",
+        "flute",
+        "drum",
+        "harp",
+        "cello",
+        "organ",
+        "banjo",
+    ],
+    "a season": ["spring", "summer", "autumn", "winter"],
+    "a garment": [
+        "shirt",
+        "jacket",
+        "sweater",
+        "skirt",
+        "trousers",
+        "coat",
+        "dress",
+        "vest",
+        "apron",
+        "cloak",
+    ],
+    "a vehicle": [
+        "car",
+        "truck",
+        "train",
+        "ship",
+        "bicycle",
+        "tractor",
+        "plane",
+        "wagon",
+        "ferry",
+        "scooter",
+    ],
 }
 LETTERS = "ABCD"
 
@@ -124,7 +304,9 @@ def word_problem(rng: random.Random, steps: int, distractors: int) -> Problem:
     return Problem(" ".join([*sentences, question]), _solution(rng, words, work), answer)
 
 
-def _opening(rng: random.Random, words: dict[str, str], boxed: bool) -> tuple[list[str], list[_Step]]:
+def _opening(
+    rng: random.Random, words: dict[str, str], boxed: bool
+) -> tuple[list[str], list[_Step]]:
     who, what = words["who"], words["what"]
     if not boxed:
         return [f"{who} has {rng.randint(5, 60)} {what}."], []
@@ -216,7 +398,9 @@ def _choice(rng: random.Random, rule: str) -> tuple[str, list[str], str, str]:
         return f"Which of these is {kind}?", [right, *others], right, f"The {right} is {kind}."
     if rule == "sum":
         a, b = rng.randint(2, 40), rng.randint(2, 40)
-        wrong = rng.sample([a + b + d for d in (-11, -10, -2, -1, 1, 2, 10, 11) if a + b + d > 0], 3)
+        wrong = rng.sample(
+            [a + b + d for d in (-11, -10, -2, -1, 1, 2, 10, 11) if a + b + d > 0], 3
+        )
         right = str(a + b)
         return f"How much is {a} + {b}?", [right, *map(str, wrong)], right, f"{a} + {b} = {right}."
     if rule in ("largest", "smallest"):
