@@ -1,0 +1,119 @@
+"""Verbs that compare: prediction files, tables of scores, whole runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdscope.cli.base import COMPARE, Json, Margin, app, emit, say
+
+
+@app.command(rich_help_panel=COMPARE)
+def analyze(
+    table: Annotated[Path, typer.Argument(help="CSV file of scores, long or wide.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON and CSV files.")] = None,
+    margin: Margin = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Run the paper's statistics and the corrected ones on any table of scores.
+
+    Says which tests the table permits and which it does not.
+
+    Example: `kdscope analyze scores.csv --json`
+    """
+    from kdscope.paper.user_table import analyze as analyze_table
+    from kdscope.paper.user_table import as_document, in_words, write_files
+
+    x = analyze_table(table, margin)
+    if out:
+        say(f"written: {', '.join(str(path) for path in write_files(x, out))}")
+    emit(as_document(x)) if as_json else print(in_words(x))
+
+
+@app.command("compare", rich_help_panel=COMPARE)
+def compare(
+    files: Annotated[
+        list[Path], typer.Argument(help="Prediction files; the first is the reference (teacher).")
+    ],
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained page.")] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples; 0 is a seed.")] = 0,
+    text_rows: Annotated[
+        int, typer.Option(help="Texts compared at most, by an even sample of items; -1 for all.")
+    ] = 30_000,
+) -> None:
+    """Compare prediction files of any origin: agreement, imitation, reasoning, wording, paired tests.
+
+    Example: `kdscope compare teacher.parquet sft.parquet revkd.parquet --html compare.html`
+    """
+    from kdscope.report.compare import as_json as document
+    from kdscope.report.compare import as_text, compare_files, write_html
+
+    last = [-1]
+
+    def progress(done: int, total: int) -> None:
+        tenth = 10 * done // total
+        if total >= 5_000 and tenth > last[0]:
+            last[0] = tenth
+            say(f"texts compared: {done:,} of {total:,}")
+
+    found = compare_files(
+        files,
+        resamples=resamples,
+        seed=seed,
+        text_rows=None if text_rows < 0 else text_rows,
+        progress=progress,
+    )
+    if html is not None:
+        say(f"wrote {write_html(found, html)}")
+    emit(document(found)) if as_json else print(as_text(found))
+
+
+@app.command(rich_help_panel=COMPARE)
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    compare: Annotated[
+        Path | None, typer.Option(help="Another run, to set beside this one.")
+    ] = None,
+    viewer: Annotated[bool, typer.Option(help="Also build the viewer of every answer.")] = True,
+    tables: Annotated[str, typer.Option(help="Also write tables as: csv,markdown,latex.")] = "",
+    charts: Annotated[str, typer.Option(help="Also write charts as: svg,pdf,png.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Rebuild a run's report from its tables alone.
+
+    Example: `kdscope report runs/quickstart --tables csv,latex --charts pdf`
+    """
+    from kdscope.report import export_run, report_run
+
+    page = report_run(run, viewer=viewer, other=compare)
+    wanted = {
+        "tables": tables.split(",") if tables else [],
+        "charts": charts.split(",") if charts else [],
+    }
+    files = export_run(run, run / "report" / "exports", **wanted)
+    if as_json:
+        emit({"report": str(page), "files": [str(path) for path in files]})
+    else:
+        say(
+            f"report: {page}"
+            + (f" and {len(files)} files in {run / 'report' / 'exports'}" if files else "")
+        )
+
+
+@app.command(rich_help_panel=COMPARE)
+def view(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or of a report.")],
+    port: Annotated[int, typer.Option(help="0 takes a free port.")] = 0,
+) -> None:
+    """Serve a run's report and viewer to this machine's browser, on 127.0.0.1 only.
+
+    Example: `kdscope view runs/quickstart`
+    """
+    from kdscope.report.serve import serve
+
+    folder = run / "report" if (run / "report").is_dir() else run
+    serve(
+        folder, port, ready=lambda address: say(f"serving {folder} at {address} (Ctrl-C ends it)")
+    )

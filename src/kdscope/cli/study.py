@@ -1,0 +1,149 @@
+"""Verbs that run a study and look into it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdscope.cli.base import START, STUDY, Folder, Json, app, emit, say
+
+Study = Annotated[str, typer.Argument(help="A YAML file or a preset's name.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted, as in seeds=[0].")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder (runs/<name>).")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Items per task.")]
+Many = Annotated[bool, typer.Option("--many", help="Allow more than 20,000 cells.")]
+StepName = Annotated[str, typer.Argument(help="A step: its path, its key, or a part of them.")]
+
+
+@app.command(rich_help_panel=START)
+def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
+    study: Study,
+    overrides: Overrides = None,
+    out: Out = None,
+    limit: Limit = None,
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Local workers (one per GPU or core).")
+    ] = None,
+    display: Annotated[str, typer.Option(help="auto, live, plain or none.")] = "auto",
+    verify: Annotated[bool, typer.Option(help="Check every reused file by its checksum.")] = False,
+    stall_minutes: Annotated[float, typer.Option(help="A silent step is killed then.")] = 60,
+    step_minutes: Annotated[float | None, typer.Option(help="Longest time of one attempt.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=RESOURCE", help="Ray resource of a kind.")
+    ] = None,
+    many: Many = False,
+    json: Json = False,
+) -> None:
+    """Run what is missing of a study; the same command resumes.
+
+    Example: `kdscope run quickstart seeds=[0] --limit 40`
+    """
+    from kdscope.study.display import watch
+    from kdscope.study.driver import Limits
+    from kdscope.study.launch import Options, outcome_lines, run_study
+    from kdscope.study.overview import overview
+
+    limits = Limits(
+        stall_seconds=60 * stall_minutes,
+        step_seconds=None if step_minutes is None else 60 * step_minutes,
+    )
+    found = overview(study, overrides or (), out=out, limit=limit, many=many, look=False)
+    labels = dict(entry.split("=", 1) for entry in label or () if "=" in entry)
+    options = Options(engine, workers, verify, address, labels, limits)
+    outcome = run_study(found, watch(display), options)
+    for line in outcome_lines(found, outcome):
+        say(line)
+    if json:
+        emit({"folder": str(found.folder), **outcome.document()})
+    raise typer.Exit(outcome.status)
+
+
+@app.command(rich_help_panel=STUDY)
+def validate(
+    study: Study, overrides: Overrides = None, many: Many = False, json: Json = False
+) -> None:
+    """Check a study: every mistake at once, with its YAML path and line.
+
+    Example: `kdscope validate study.yaml`
+    """
+    from kdscope.study.overview import overview
+
+    found = overview(study, overrides or (), many=many, look=False)
+    say(f"{found.plan.name}: no mistake, {len(found.plan.cells)} cells")
+    if json:
+        emit({"name": found.plan.name, "cells": len(found.plan.cells), "mistakes": []})
+
+
+@app.command(rich_help_panel=STUDY)
+def plan(
+    study: Study,
+    overrides: Overrides = None,
+    out: Out = None,
+    limit: Limit = None,
+    steps: Annotated[bool, typer.Option("--steps", help="A line for every step.")] = False,
+    many: Many = False,
+    json: Json = False,
+) -> None:
+    """Show the steps of a study: what is cached, predicted time, memory and disk.
+
+    Needs neither data, weights, extras nor network. Example: `kdscope plan quickstart --steps`
+    """
+    from kdscope.study.overview import overview
+
+    found = overview(study, overrides or (), out=out, limit=limit, many=many)
+    if json:
+        emit(found.document())
+    else:
+        print("\n".join(found.lines(every=steps)))
+
+
+@app.command(rich_help_panel=STUDY)
+def status(
+    folder: Folder,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every few seconds.")] = False,
+    json: Json = False,
+) -> None:
+    """Show where a run stands, what runs now and what failed.
+
+    Example: `kdscope status runs/quickstart`
+    """
+    import time
+
+    from kdscope.study import inspection
+
+    state = inspection.status(folder)
+    while watch and state["active"]:
+        say("\n".join(inspection.status_lines(state)))
+        time.sleep(5)
+        state = inspection.status(folder)
+    if json:
+        emit(state)
+    else:
+        print("\n".join(inspection.status_lines(state)))
+
+
+@app.command(rich_help_panel=STUDY)
+def why(folder: Folder, step: StepName, json: Json = False) -> None:
+    """Say which field made a step run again, and what befell it.
+
+    Example: `kdscope why runs/quickstart gkd`
+    """
+    from kdscope.study import inspection
+
+    lines = inspection.why(folder, step)
+    emit({"step": lines[0], "why": lines[1:]}) if json else print("\n".join(lines))
+
+
+@app.command(rich_help_panel=STUDY)
+def logs(folder: Folder, step: StepName) -> None:
+    """Print the log of a step.
+
+    Example: `kdscope logs runs/quickstart teacher_cache`
+    """
+    from kdscope.study import inspection
+
+    print(inspection.log_text(folder, step), end="")
