@@ -8,7 +8,7 @@ Everything compared does the same work in one process: loss and gradient of the 
 states with frozen heads. Variants take turns within a round and the order rotates, so that a noisy
 machine is noisy to all; times are CPU seconds of one thread, ratios are taken within a round, and
 medians over rounds are shown. `fast` is shown where the processor has fast
-bfloat16 products (AMX); elsewhere it is `exact`.
+bfloat16 products (AMX, or AMD's AVX-512 units); elsewhere it is `exact`.
 """
 
 import argparse

@@ -64,6 +64,73 @@ def test_second_backward_without_retaining_is_refused(data):
         loss.backward()
 
 
+def test_the_graph_can_be_used_twice_where_it_is_retained(data):
+    h_s, w_s, h_t, w_t, _ = data
+    h_s = h_s.clone().requires_grad_()
+    loss = kdscope.divergence(h_s, w_s, h_t, w_t)
+    (first,) = torch.autograd.grad(loss, h_s, retain_graph=True)
+    (second,) = torch.autograd.grad(2 * loss, h_s)
+    assert torch.equal(second, 2 * first)
+
+
+def test_a_second_derivative_is_refused(data):
+    h_s, w_s, h_t, w_t, _ = data
+    h_s = h_s.clone().requires_grad_()
+    loss = kdscope.divergence(h_s, w_s, h_t, w_t)
+    with pytest.raises(UserError, match="leave out create_graph"):
+        torch.autograd.grad(loss, h_s, create_graph=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_large_logits_stay_finite_and_equality_is_exactly_zero(name):
+    draw = torch.Generator().manual_seed(0)
+    h_s, h_t = torch.randn(2, 5, 8, generator=draw)
+    head = torch.randn(50, 8, generator=draw)
+    labels = torch.zeros(5, dtype=torch.long)
+    for teacher, scale in ((h_t, 3e3), (h_s, 1.0)):
+        leaf = h_s.clone().requires_grad_()
+        loss = kdscope.divergence(
+            leaf, head * scale, teacher, head * scale, objective=name, labels=labels
+        )
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(leaf.grad).all()
+    if name != "nll":
+        assert loss == 0
+        assert not leaf.grad.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("who", ["student_hidden", "teacher_hidden"])
+def test_nan_of_a_hidden_state_is_not_hidden(data, name, who):
+    h_s, w_s, h_t, w_t, labels = data
+    given = {
+        "student_hidden": h_s.clone(),
+        "student_head": w_s,
+        "teacher_hidden": h_t.clone(),
+        "teacher_head": w_t,
+    }
+    given[who][1, 2] = torch.nan
+    rows = kdscope.divergence(**given, objective=name, labels=labels, reduction="none")
+    wrong = {1} if name != "nll" or who == "student_hidden" else set()
+    assert set(torch.isnan(rows).nonzero().flatten().tolist()) == wrong
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # dynamo's own
+def test_compiled_callers_get_the_same_gradient(data):
+    h_s, w_s, h_t, w_t, _ = data
+    leaves = [h_s.clone().requires_grad_() for _ in range(2)]
+
+    def loss(hidden):
+        return kdscope.divergence(hidden, w_s, h_t, w_t)
+
+    loss(leaves[0]).backward()
+    torch.compile(loss, backend="aot_eager")(leaves[1]).backward()
+    assert torch.equal(leaves[0].grad, leaves[1].grad)
+
+
 def test_all_positions_ignored_is_zero(data):
     h_s, w_s, h_t, w_t, labels = data
     h_s = h_s.clone().requires_grad_()
@@ -100,6 +167,12 @@ def test_no_gradient_is_made_where_none_is_wanted(data):
         ({"teacher_hidden": torch.zeros(8, 10)}, "9 positions of the student but 8"),
         ({"student_hidden": torch.zeros(3, 3, 6)}, "gather the supervised positions first"),
         ({"student_bias": torch.zeros(5)}, "31 rows"),
+        ({"labels": torch.tensor([0, -100, 1])}, "one number each"),
+        ({"objective": "nll", "labels": torch.zeros(9)}, "token ids"),
+        ({"byte_budget": 0}, "above 0"),
+        ({"student_hidden": torch.zeros(9, 6, dtype=torch.long)}, "floating point is needed"),
+        ({"student_head": torch.zeros(31, 6, device="meta")}, "move one of them"),
+        ({"temperature": torch.ones(9)}, "a finite number above 0"),
     ],
 )
 def test_mistakes_are_named(data, change, message):

@@ -29,17 +29,40 @@ def test_a_linear_module_is_a_head(states):
     assert head.bias is module.bias
 
 
-def test_lora_on_the_head_is_refused():
+def adapted(kind, **settings):
     peft = pytest.importorskip("peft")
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
+            self.inner = nn.Linear(6, 6)
             self.lm_head = nn.Linear(6, 29)
+            self.embed = nn.Embedding(29, 6)
 
-    model = peft.get_peft_model(Model(), peft.LoraConfig(target_modules=["lm_head"]))
+    return peft.get_peft_model(Model(), getattr(peft, kind)(**settings)).base_model.model
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "settings"),
+    [
+        ("lm_head", "LoraConfig", {"target_modules": ["lm_head"]}),
+        ("lm_head", "LoraConfig", {"target_modules": ["lm_head"], "use_dora": True}),
+        ("lm_head", "LoHaConfig", {"target_modules": ["lm_head"]}),
+        ("lm_head", "IA3Config", {"target_modules": ["lm_head"], "feedforward_modules": []}),
+        ("embed", "LoraConfig", {"target_modules": ["embed"]}),
+        ("embed", "LoraConfig", {"target_modules": ["inner"], "trainable_token_indices": {"embed": [0]}}),
+    ],
+)  # fmt: skip
+def test_an_adapter_on_the_head_is_refused(module, kind, settings):
     with pytest.raises(ModelError, match="would neither count nor learn"):
-        as_head(model.base_model.model.lm_head)
+        as_head(getattr(adapted(kind, **settings), module))
+
+
+def test_a_head_that_is_trained_in_full_beside_adapters_is_the_copy_that_learns():
+    model = adapted("LoraConfig", target_modules=["inner"], modules_to_save=["lm_head"])
+    head = as_head(model.lm_head)
+    assert head.weight is model.lm_head.modules_to_save["default"].weight
+    assert head.weight.requires_grad
 
 
 def test_a_module_without_weight_is_refused():
@@ -141,6 +164,39 @@ def test_sharded_heads_are_gathered(states, one_process):
     got.backward()
     want.backward()
     assert torch.equal(sharded.grad.full_tensor(), whole.grad)
+
+
+@pytest.mark.parametrize(
+    ("processor", "fast"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, True),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, False),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_bf16": False, "cpu_name": "AMD EPYC"}, False),
+        ({}, False),
+    ],
+)
+def test_which_processors_multiply_bfloat16_fast(processor, fast, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor, raising=False)
+    assert products.narrow_products_are_fast.__wrapped__() is fast
+
+
+def test_a_tiny_gradient_in_float16_survives_until_it_is_scaled():
+    """As under a loss scaler: what backward is given lifts the gradient out of the underflow."""
+    torch.manual_seed(0)
+    hidden, head = torch.randn(8, 16).half(), torch.randn(97, 16).half()
+    given = {
+        "teacher_hidden": torch.randn(8, 16).half(),
+        "teacher_head": torch.randn(97, 16).half(),
+    }
+
+    def gradient(weight, scale):
+        leaf = hidden.clone().requires_grad_()
+        weights = torch.full((8,), weight)
+        (fused_objective(leaf, head, None, weights, GOAL, **given).loss * scale).backward()
+        return leaf.grad
+
+    assert relative_error(gradient(2.0**-24, 2.0**24), gradient(1.0, 1.0)) < 1e-3
 
 
 def test_fast_rounds_logits_and_says_how_much(monkeypatch):

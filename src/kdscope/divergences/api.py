@@ -35,8 +35,9 @@ def divergence(  # noqa: PLR0913 - every argument is a tensor or a setting of on
     """A divergence of student and teacher from their hidden states, without materialising logits.
 
     Exact in value and gradient; differentiable in `student_hidden` and, where they require it, in
-    `student_head` and `student_bias`. Gradients are made in the forward pass, backward only
-    rescales.
+    `student_head` and `student_bias`, once: the teacher gets no gradient, and a second derivative is
+    refused. Gradients are made in the forward pass, backward only rescales. A NaN among the hidden
+    states or weights gives NaN, it is never hidden.
 
     Example:
         >>> loss = kdscope.divergence(h_s, student.lm_head.weight, h_t, teacher.lm_head.weight,
@@ -76,6 +77,11 @@ def divergence(  # noqa: PLR0913 - every argument is a tensor or a setting of on
         objective, beta=beta, alpha=alpha, mu=mu, temperature=temperature, scale_by_t2=scale_by_t2
     )
     hidden, keep = student_hidden, None
+    if labels is not None and labels.shape != hidden.shape[:1]:
+        raise UserError(
+            f"labels of shape {tuple(labels.shape)} for {hidden.shape[0]} positions: "
+            "one number each is needed"
+        )
     if labels is not None and bool((labels == IGNORED).any()):
         keep = (labels != IGNORED).nonzero().squeeze(-1)
         hidden, labels = student_hidden[keep], labels[keep]

@@ -86,8 +86,7 @@ def fused_objective(  # noqa: PLR0913 - the one wide door of this room
         teacher = gathered(as_head(teacher_head, teacher_bias)).frozen()
     count = _checked_count(student_hidden, student, objective, teacher_hidden, teacher)
     _check_vectors(count, labels, weights, objective)
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    _check_settings(precision, byte_budget)
     vocab = _shared_vocabulary(student, teacher, vocab_size)
     if objective.needs_labels and labels is not None:
         _check_labels(labels, vocab)
@@ -122,6 +121,7 @@ class _Weighted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        _refuse_second_derivative()
         into = ctx.saved_tensors
         grad = grad_outputs[0]
         return *(None if saved is None else saved * grad for saved in into), None, None, None
@@ -146,6 +146,7 @@ class _PerPosition(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        _refuse_second_derivative()
         (grad,) = grad_outputs
         if ctx.again is None:
             (into,) = ctx.saved_tensors
@@ -156,6 +157,15 @@ class _PerPosition(torch.autograd.Function):
         task = replace(task, telemetry=False)
         sweep = _swept(ctx.needs_input_grad, hidden, weight, bias, student, grad, task)
         return sweep.into_hidden, sweep.into_weight, sweep.into_bias, None, None, None
+
+
+def _refuse_second_derivative() -> None:
+    """Gradients are constants here: a graph over them would be without this part, silently."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise UserError(
+            "the gradient of a fused objective is made in the forward pass and cannot be "
+            "differentiated again: leave out create_graph=True"
+        )
 
 
 def _swept(
@@ -174,8 +184,21 @@ def _swept(
     return sweep
 
 
+def _check_settings(precision: str, byte_budget: int | None) -> None:
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if byte_budget is not None and byte_budget < 1:
+        raise UserError(
+            f"byte_budget {byte_budget!r}: a number of bytes above 0 is needed (None for the default)"
+        )
+
+
 def _check_labels(labels: Tensor, vocab: int) -> None:
     """Refuse labels outside the vocabulary, where looking at them does not stop the device."""
+    if labels.is_floating_point():
+        raise UserError(
+            f"labels of {labels.dtype}: they are token ids, an integer tensor is needed"
+        )
     if labels.device.type != "cpu" or labels.numel() == 0:
         return
     low, high = (int(bound) for bound in torch.aminmax(labels))
@@ -239,6 +262,16 @@ def _fit(who: str, hidden: Tensor, head: Head) -> int:
         raise UserError(
             f"{who}: hidden states of shape {tuple(hidden.shape)} do not fit a head of shape "
             f"{tuple(head.weight.shape)}; gather the supervised positions first: [N, H] and [V, H]"
+        )
+    if not (hidden.is_floating_point() and head.weight.is_floating_point()):
+        raise UserError(
+            f"{who}: hidden states of {hidden.dtype} and a head of {head.weight.dtype}: floating "
+            "point is needed; dequantise a packed head first"
+        )
+    if hidden.device != head.weight.device:
+        raise UserError(
+            f"{who}: hidden states on {hidden.device} but the head on {head.weight.device}: "
+            "move one of them"
         )
     return hidden.shape[0]
 

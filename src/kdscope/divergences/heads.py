@@ -90,7 +90,7 @@ def as_head(head: Any, bias: Tensor | None = None) -> Head:
     """A :class:`Head` from a weight matrix, a linear module or a head; `bias` replaces its bias.
 
     Raises:
-        ModelError: if the module carries a LoRA adapter, which would be left out silently, or has
+        ModelError: if the module carries an adapter, which would be left out silently, or has
             no weight matrix.
     """
     if isinstance(head, Head):
@@ -106,14 +106,20 @@ def as_head(head: Any, bias: Tensor | None = None) -> Head:
 
 def _without_adapter(module: Any) -> Any:
     """The module itself, or the base of a wrapper that adds nothing to it."""
-    if getattr(module, "lora_A", None) or getattr(module, "lora_embedding_A", None):
+    if _has_adapter(module):
         raise ModelError(
-            "the output head carries a LoRA adapter. The fused head multiplies with the base "
-            "weights, so the adapter would neither count nor learn. Take the head out of the LoRA "
-            "target modules (lm_head, embed_tokens where tied), or train it in full with "
-            "modules_to_save."
+            "the output head carries an adapter (LoRA or its like). The fused head multiplies with "
+            "the base weights, so the adapter would neither count nor learn. Take the head out of "
+            "the adapter's target modules (lm_head, embed_tokens where tied), or train it in full "
+            "with modules_to_save."
         )
     return getattr(module, "base_layer", module)
+
+
+def _has_adapter(module: Any) -> bool:
+    """Whether one of peft's wrappers adds something to the weights; a whole copy is no addition."""
+    parts = set(getattr(module, "adapter_layer_names", ())) - {"modules_to_save"}
+    return hasattr(module, "token_adapter") or any(len(getattr(module, part)) for part in parts)
 
 
 def model_head(model: Any) -> Head:

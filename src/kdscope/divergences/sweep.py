@@ -76,7 +76,9 @@ class Sweep:
         self.gradient_wanted = any(wanted)
         new = hidden.new_zeros
         self.values = hidden.new_empty(hidden.shape[0], dtype=self.dtype)
-        self.into_hidden = torch.empty_like(hidden) if wanted[0] else None
+        # A mean's gradient underflows in float16 before a loss scaler can lift it in backward.
+        kept = self.dtype if hidden.dtype == torch.float16 else hidden.dtype
+        self.into_hidden = torch.empty_like(hidden, dtype=kept) if wanted[0] else None
         self.into_weight = new(student.weight.shape, dtype=self.dtype) if wanted[1] else None
         self.into_bias = new(self.vocab, dtype=self.dtype) if wanted[2] else None
         self.telemetry: Telemetry | None = None
