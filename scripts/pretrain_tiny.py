@@ -35,34 +35,45 @@ DOCUMENTS = 32  # per step
 QUESTION_WEIGHT = 0.1  # of a question's tokens in the loss: names and numbers are drawn at random
 
 
+class Cycle(NamedTuple):
+    """One warm-up and decay."""
+
+    steps: int
+    grown: bool = True  # problems of every length from its first step, instead of the curriculum
+    as_in_sets: float = 0.0  # share of problems worded and answered as in the data sets
+
+
 @dataclass(frozen=True)
 class Member:
-    """One model of the family and how long it is pre-trained."""
+    """One model of the family and how it is pre-trained."""
 
     name: str
     width: int
     layers: int
     heads: int
     head_rows: int
-    cycles: tuple[int, ...]  # steps of each warm-up and decay; the first holds the curriculum
+    cycles: tuple[Cycle, ...]
     learning_rate: float
     seed: int
 
 
+# Only the teacher has read solutions in the many wordings of the data sets: that is what it has to teach.
+TEACHER_CYCLES = (Cycle(2200, grown=False), Cycle(1100), Cycle(600, as_in_sets=0.6))
 FAMILY = (
-    Member("tiny-teacher", 192, 6, 6, 1088, (2200, 1100), 1.5e-3, 1),
-    Member("tiny-student", 96, 4, 4, VOCABULARY, (3000,), 3e-3, 2),
-    Member("tiny-student-small", 48, 4, 4, VOCABULARY, (4000,), 4e-3, 3),
+    Member("tiny-teacher", 192, 6, 6, 1088, TEACHER_CYCLES, 1.5e-3, 1),
+    Member("tiny-student", 96, 4, 4, VOCABULARY, (Cycle(3000, grown=False),), 3e-3, 2),
+    Member("tiny-student-small", 48, 4, 4, VOCABULARY, (Cycle(4000, grown=False),), 4e-3, 3),
 )
 
 
-def document(rng: random.Random, progress: float) -> tuple[str, str]:
+def document(rng: random.Random, progress: float, as_in_sets: float = 0.0) -> tuple[str, str]:
     """A question (or nothing) and what follows it; longer and harder as training goes on.
 
     A tenth are facts of arithmetic; recitals and look-ups, half of the text at first, teach a model to copy
     from what it read; the rest are problems. A quarter of all are in the instruction format.
     """
     draw, hard = rng.random(), min(1.0, 1.5 * progress)
+    in_sets = as_in_sets > 0 and rng.random() < as_in_sets
     easy = 0.4 * (1 - hard)
     if draw < 0.1:
         return "", synthetic.arithmetic(rng, rng.randint(3, 6))
@@ -71,10 +82,10 @@ def document(rng: random.Random, progress: float) -> tuple[str, str]:
             rng, rng.randint(2, 4)
         )
     elif draw < 0.35 + 0.7 * easy:
-        problem = synthetic.choice_problem(rng, by_letter=True)
+        problem = synthetic.choice_problem(rng, by_letter=not in_sets)
     else:
-        most = 1 + round(4 * hard)
-        problem = synthetic.word_problem(rng, rng.randint(1, most), rng.randint(0, round(2 * hard)))
+        steps, distractors = rng.randint(1, 1 + round(4 * hard)), rng.randint(0, round(2 * hard))
+        problem = synthetic.word_problem(rng, steps, distractors, rng if in_sets else None)
     if rng.random() < 0.25:
         template = TEMPLATES["clean"]
         return template.prompt(problem.question), template.response(problem.solution)
@@ -109,26 +120,22 @@ class Batch(NamedTuple):
 
 
 def batches(
-    seed: str,
-    steps: int,
-    tokenizer: PreTrainedTokenizerFast,
-    avoid: frozenset[str],
-    *,
-    grown: bool,
+    seed: str, cycle: Cycle, tokenizer: PreTrainedTokenizerFast, avoid: frozenset[str]
 ) -> Iterator[Batch]:
     """One batch per step, its documents of similar length; none asks a question of a test set."""
     rng, end, pool = random.Random(seed), tokenizer.eos_token_id, 16
-    for start in range(0, steps, pool):
+    for start in range(0, cycle.steps, pool):
+        progress = 1.0 if cycle.grown else start / cycle.steps
         drawn: list[tuple[str, str]] = []
         while len(drawn) < pool * DOCUMENTS:
-            question, text = document(rng, 1.0 if grown else start / steps)
+            question, text = document(rng, progress, cycle.as_in_sets)
             if not avoid.intersection((question, *_instruction(question))):
                 drawn.append((question, text))
         questions = tokenizer([q for q, _ in drawn])["input_ids"]
         answers = tokenizer([text for _, text in drawn])["input_ids"]
         rows = [(q, [*a, end]) for q, a in zip(questions, answers, strict=True)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        order = list(range(min(pool, steps - start)))
+        order = list(range(min(pool, cycle.steps - start)))
         rng.shuffle(order)
         for i in order:
             yield padded(rows[i * DOCUMENTS : (i + 1) * DOCUMENTS], end)
@@ -197,17 +204,28 @@ def pretrain(model: Qwen2ForCausalLM, supply: Iterator[Batch], steps: int, rate:
 
 
 def make(
-    member: Member, tokenizer: PreTrainedTokenizerFast, avoid: frozenset[str], device: str
+    member: Member,
+    tokenizer: PreTrainedTokenizerFast,
+    avoid: frozenset[str],
+    device: str,
+    resumed: Path | None = None,
 ) -> Qwen2ForCausalLM:
-    """A member of the family, through all its cycles; between them its weights are rounded as shipped."""
+    """A member of the family, through all its cycles; between them its weights are rounded as shipped.
+
+    ``resumed``: a checkpoint that has all cycles but the last behind it, which then is the only one run.
+    """
     torch.manual_seed(member.seed)
     model = Qwen2ForCausalLM(configuration(member, tokenizer.eos_token_id))
+    if resumed is not None:
+        model = Qwen2ForCausalLM.from_pretrained(resumed)
     print(f"{member.name}: {model.num_parameters():,} parameters", flush=True)
-    for cycle, steps in enumerate(member.cycles):
+    for number, cycle in enumerate(member.cycles):
+        if resumed is not None and cycle is not member.cycles[-1]:
+            continue
         model.to(device, torch.float32)
-        seed = f"pretrain/{member.name}" + (f"/{cycle}" if cycle else "")
-        supply = batches(seed, steps, tokenizer, avoid, grown=cycle > 0)
-        pretrain(model, supply, steps, member.learning_rate)
+        seed = f"pretrain/{member.name}" + (f"/{number}" if number else "")
+        supply = batches(seed, cycle, tokenizer, avoid)
+        pretrain(model, supply, cycle.steps, member.learning_rate)
         model.to("cpu", torch.bfloat16)
     return model.eval()
 
@@ -217,6 +235,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--resume", type=Path, help="folder of members that lack only their last cycle"
+    )
     parser.add_argument("--only", nargs="*", default=[member.name for member in FAMILY])
     arguments = parser.parse_args()
     avoid = frozenset(
@@ -226,7 +247,8 @@ def main() -> None:
     print(f"tokenizer: {len(tokenizer)} tokens", flush=True)
     for member in FAMILY:
         if member.name in arguments.only:
-            model = make(member, tokenizer, avoid, arguments.device)
+            resumed = arguments.resume and arguments.resume / member.name
+            model = make(member, tokenizer, avoid, arguments.device, resumed)
             model.save_pretrained(arguments.out / member.name)
             tokenizer.save_pretrained(arguments.out / member.name)
 
