@@ -260,6 +260,35 @@ def read_only(lab: Lab, kills: int) -> Result:
     return Result("read-only output", 1, f"refused, status {status}: {said}", "nothing written")
 
 
+def node_removed(lab: Lab, kills: int) -> Result:
+    """A Ray cluster of two nodes loses one in mid-step, and gets another."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    events = lab.place / "node" / "events.jsonl"
+    engine = ["--engine", "ray", "--address", cluster.address]
+    try:
+        process = lab.start("node", *engine)
+        while process.poll() is None and _count(events, "done") < 3:
+            time.sleep(0.2)
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        status, said = lab.end(process)
+        lost = _count(events, "lost")
+    finally:
+        cluster.shutdown()
+    if status:
+        return Result("a Ray node removed", 1, f"status {status}: {said[-300:]}", "not compared")
+    return lab.verdict(
+        "a Ray node removed", 1, "node", f"{lost} steps lost and run again, finished"
+    )
+
+
+def _count(events: Path, name: str) -> int:
+    return sum(event["event"] == name for event in read_events(events))
+
+
 SCENARIOS: dict[str, Callable[[Lab, int], Result]] = {
     "driver-killed": driver_killed,
     "worker-killed": worker_killed,
@@ -271,6 +300,7 @@ SCENARIOS: dict[str, Callable[[Lab, int], Result]] = {
     "two-drivers": two_drivers,
     "full-disk": full_disk,
     "read-only": read_only,
+    "node-removed": node_removed,
 }
 
 

@@ -5,7 +5,10 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
+    "Study": "kdscope.study.api",
     "divergence": "kdscope.divergences.api",
+    "open_results": "kdscope.study.results",
+    "open_views": "kdscope.study.results",
 }
 
 __all__ = ["__version__", *_HOME]

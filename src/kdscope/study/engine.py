@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 
@@ -53,6 +54,19 @@ class Report(NamedTuple):
     key: str
     state: str
     content: Mapping[str, Any]
+
+
+def memory_kills() -> int:
+    """How many processes the kernel (Linux) of this machine has ended for want of memory.
+
+    A worker ended by signal 9 was starved if this number rose meanwhile; else somebody killed it, and
+    a smaller micro-batch would only change the last bits of its result.
+    """
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 class Engine(Protocol):

@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO
 
-from kdscope.study.engine import Job, Report
+from kdscope.study.engine import Job, Report, memory_kills
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Worker:
     pending: bytes = b""
     job: Job | None = None
     reason: str = ""
-    reports: list[Report] = field(default_factory=list)
+    kills: int = 0  # processes that the kernel had ended for memory when its job began
 
 
 class LocalEngine:
@@ -73,7 +73,7 @@ class LocalEngine:
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker, starting one if there is none."""
         worker = self._idle.pop() if self._idle else self._start(self._idle_slots.pop())
-        worker.job, worker.reason = job, ""
+        worker.job, worker.reason, worker.kills = job, "", memory_kills()
         self._busy[job.key] = worker
         line = json.dumps(job.document(), ensure_ascii=False) + "\n"
         assert worker.process.stdin is not None
@@ -167,8 +167,11 @@ class LocalEngine:
         if worker.job is None:
             return []
         self._busy.pop(worker.job.key, None)
-        why = worker.reason or _cause(code)
-        return [Report(worker.job.key, "lost", {"message": why, "code": code})]
+        starved = code == -signal.SIGKILL and not worker.reason and memory_kills() > worker.kills
+        why = worker.reason or (
+            "memory ran out: its worker was killed" if starved else _cause(code)
+        )
+        return [Report(worker.job.key, "lost", {"message": why, "code": code, "memory": starved})]
 
     def _retire(self, worker: _Worker) -> int:
         with_output = worker.process.stdout
@@ -196,7 +199,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _cause(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "its worker was killed (signal 9), by hand or because memory ran out"
+        return "its worker was killed (signal 9)"
     if code < 0:
         return f"its worker was ended by signal {-code}"
     return f"its worker ended with status {code}"

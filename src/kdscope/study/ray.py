@@ -8,6 +8,7 @@ all nodes must share, never through the object store of Ray: a task returns a st
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdscope.errors import StoreError, UserError, missing_extra
-from kdscope.study.engine import Job, Report
+from kdscope.study.engine import Job, Report, memory_kills
 from kdscope.study.steps import KINDS
 
 PROGRESS = "progress.json"  # in a step's work folder: the last report, for the driver to read
@@ -155,12 +156,20 @@ class RayEngine:
 def _connect(ray: Any, address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"no Ray cluster can be reached at {address!r} ({str(error).splitlines()[0]}). Start "
             "one with `ray start --head`, or give its address with --address"
         ) from None
+
+
+def _knock(address: str, patience: float = 10.0) -> None:
+    """Raise OSError where nobody listens: Ray itself would go on asking for minutes."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), patience).close()
 
 
 def answer_probe(probe: str, node: str) -> str:
@@ -183,13 +192,16 @@ def serve(job: dict[str, Any], threads: int) -> dict[str, Any]:
         worker = _warm[device] = _start(threads, device)
     assert worker.stdin is not None
     assert worker.stdout is not None
+    kills = memory_kills()
     worker.stdin.write((json.dumps(job, ensure_ascii=False) + "\n").encode())
     worker.stdin.flush()
     message = _listen(worker.stdout, Path(job["work"]) / PROGRESS)
     if message is None:
         code = worker.wait()
         del _warm[device]
-        return {"state": "lost", "content": {"message": f"its worker ended ({code})", "code": code}}
+        starved = memory_kills() > kills
+        why = "memory ran out on its node" if starved else f"its worker ended ({code})"
+        return {"state": "lost", "content": {"message": why, "code": code, "memory": starved}}
     return message
 
 

@@ -1,8 +1,10 @@
 """The result tables of a run: derived from its steps, rebuilt at will, a pure function of them."""
 
+import importlib
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdscope import tables
-from kdscope.errors import StoreError
+from kdscope.errors import StoreError, missing_extra
 from kdscope.study.events import read_events
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT, digest
@@ -18,6 +20,7 @@ from kdscope.study.steps import KINDS
 from kdscope.study.store import MANIFEST, Run, read_manifest, write_text
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 _SYSTEM = ("model", "teacher", "student", "method", "seed", "settings")
@@ -71,14 +74,34 @@ def open_results(folder: str | Path) -> "dict[str, pd.DataFrame]":
     Raises:
         StoreError: the folder has no tables.
     """
-    place = Path(folder) / "tables"
-    if not place.is_dir():
-        raise StoreError(f"{folder} has no tables: is it the folder of a kdscope run?")
+    place = _tables_folder(folder)
     found = {name: place / f"{name}.parquet" for name in tables.SCHEMAS}
     return {
         name: (tables.read(name, path) if path.exists() else tables.from_rows(name, ())).to_pandas()
         for name, path in found.items()
     }
+
+
+def open_views(folder: str | Path) -> "duckdb.DuckDBPyConnection":
+    """A DuckDB connection in memory with a view of every result table that the run has (extra `duckdb`).
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+        StoreError: the folder has no tables.
+    """
+    if find_spec("duckdb") is None:
+        raise missing_extra("duckdb", "duckdb", "open_views")
+    connection = importlib.import_module("duckdb").connect()
+    for path in sorted(_tables_folder(folder).glob("*.parquet")):
+        connection.read_parquet(str(path)).create_view(path.stem)
+    return connection
+
+
+def _tables_folder(folder: str | Path) -> Path:
+    place = Path(folder) / "tables"
+    if not place.is_dir():
+        raise StoreError(f"{folder} has no tables: is it the folder of a kdscope run?")
+    return place
 
 
 def last_failures(run: Run) -> dict[str, tuple[str, str]]:

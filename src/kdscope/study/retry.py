@@ -34,12 +34,11 @@ def judge(
     """
     cause = _cause(report)
     again = history.count(cause) + 1 < PATIENCE.get(cause, 1)
-    if cause == "memory" or (cause == "killed" and history.count("killed") >= 1):
+    if cause == "memory":
         smaller = _half(fields, micro_batch)
-        if smaller is None and cause == "memory":
+        if smaller is None:
             return Verdict(cause, False)
-        if smaller is not None:
-            return Verdict(cause, again, smaller, advice=f"again with micro-batch {smaller}")
+        return Verdict(cause, again, smaller, advice=f"again with micro-batch {smaller}")
     delay = 2.0 ** len(history) if cause == "network" else 0.0
     return Verdict(cause, again, None, delay, "again")
 
@@ -51,6 +50,8 @@ def _cause(report: Report) -> str:
             return "hung"
         if str(content.get("message", "")).startswith("it took longer"):
             return "slow"
+        if content.get("memory"):
+            return "memory"
         return "killed" if content.get("code") == -9 else "crashed"
     if content.get("user"):
         return "user"
