@@ -64,6 +64,15 @@ def test_files(full, tmp_path):
     assert len(pd.read_csv(tmp_path / "side_by_side.csv")) == 132
 
 
+def test_claims_carry_their_studies_in_json_and_csv(full, document, tmp_path):
+    write_files(full, check_claims(full), tmp_path)
+    table = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
+    assert ["; ".join(c["presets"]) for c in document["claims"]] == list(table["presets"])
+    assert list(document["claims"][0]) == [
+        *("claim", "where", "printed", "recomputed", "verdict", "note", "presets", "status")
+    ]
+
+
 def test_latex_is_balanced_and_bold_as_printed(full):
     text = latex(full)
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 9

@@ -52,6 +52,7 @@ def test_a_missing_column_is_named(tmp_path, dropped):
         ("inf", "is inf"),
         ("", "is empty"),
         ("good", "'good' is not a number"),
+        ("4_5", "'4_5' is not a number"),
     ],
 )
 def test_a_bad_score_names_row_and_column(tmp_path, cell, words):
@@ -92,6 +93,11 @@ def test_a_method_without_a_teacher_and_a_ragged_row(tmp_path):
 def test_all_mistakes_come_together(tmp_path):
     text = refused(table(tmp_path, ",s,sft,0,gsm8k,101", ",s,sft,x,gsm8k,abc"))
     assert text.count("row ") == 3
+
+
+def test_one_bad_cell_is_one_mistake(tmp_path):
+    path = table(tmp_path, ",s,sft,0,gsm8k,40,ten", head=HEAD + ",n")
+    assert refused(path).count("row ") == 1
 
 
 def test_wide_files_name_the_task_column(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 from kdscope.stats.classic import mean_t, paired_t, spearman
 from kdscope.stats.correlation import partial_spearman, slope
+from kdscope.stats.effect import cohen_dz
 from kdscope.stats.equivalence import tost_paired
 from kdscope.stats.mixed import treatment_contrasts
+from kdscope.stats.proportions import wilson
 from kdscope.stats.spread import pooled_sd
 
 pytestmark = pytest.mark.slow
@@ -100,3 +102,12 @@ def test_mixed_contrast(spread):
 
 def test_pooled_sd():
     holds(covered(lambda rng: pooled_sd(list(rng.normal(3, 2, (8, 3)))), 2.0))
+
+
+def test_cohen_dz():
+    holds(covered(lambda rng: cohen_dz(rng.normal(0.8, 1, 11)), 0.8))
+
+
+@pytest.mark.parametrize(("n", "share"), [(60, 0.3), (250, 0.5), (400, 0.9)])
+def test_wilson(n, share):
+    holds(covered(lambda rng: wilson(int(rng.binomial(n, share)), n), share))

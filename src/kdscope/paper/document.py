@@ -86,7 +86,7 @@ def write_files(x: Reexamination, claims: list[Claim], folder: Path) -> list[Pat
     tables = {
         "side_by_side": pd.DataFrame(side_by_side(x)),
         "comparisons": pd.DataFrame([c.as_json() for c in x.comparisons]),
-        "claims": pd.DataFrame(claims),
+        "claims": pd.DataFrame(c._replace(presets="; ".join(c.presets)) for c in claims),
         "collapsed": pd.DataFrame(x.collapsed),
         "noise": pd.DataFrame([item for items in x.noise.values() for item in items]),
     }
@@ -159,8 +159,7 @@ def in_words(x: Reexamination, claims: list[Claim]) -> str:
     for run in x.collapsed:
         lines.append(
             f"{'collapsed':15} {run.teacher} -> {run.student}, {run.method}: {run.average:.2f} "
-            "against "
-            f"SFT {run.sft:.2f} ({run.benchmark})"
+            f"against SFT {run.sft:.2f} ({run.benchmark})"
         )
     verdicts = [claim.verdict for claim in claims]
     counted = ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts))

@@ -206,28 +206,31 @@ def _text(line: _Line, column: str, problems: _Problems) -> str:
 
 
 def _number(line: _Line, column: str, problems: _Problems) -> float:
+    """The cell's number; NaN, and a mistake noted, where it holds none."""
     raw = line.cells[column]
     try:
-        value = float(raw)
+        value = float(raw.replace("_", "?"))  # float() would read 4_5 as 45
     except ValueError:
         what = "is empty" if not raw else f"{raw!r} is not a number"
         problems.add(line, column, f"{what}; a number belongs here")
-        return 0.0
+        return math.nan
     if not math.isfinite(value):
         problems.add(line, column, f"is {raw}; give a finite number or leave the row out")
-        return 0.0
+        return math.nan
     return value
 
 
 def _percent(line: _Line, column: str, problems: _Problems) -> float:
     value = _number(line, column, problems)
-    if not 0 <= value <= 100:
+    if value < 0 or value > 100:
         problems.add(line, column, f"{value:g} is out of [0, 100]; scores are percent")
     return value
 
 
 def _whole(line: _Line, column: str, problems: _Problems, least: int) -> int:
     value = _number(line, column, problems)
+    if math.isnan(value):
+        return least
     if value != int(value) or value < least:
         problems.add(line, column, f"{value:g} is not a whole number of at least {least}")
     return int(value)

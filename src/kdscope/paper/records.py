@@ -68,7 +68,12 @@ class Comparison(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A sentence of the paper or its poster, and what its data say."""
+    """A sentence of the paper or its poster, and what its data say.
+
+    Attributes:
+        presets: the studies whose runs test it anew; empty where no run can (a misprint, say).
+        status: what these runs say: reproduced, contradicted, or not run and why.
+    """
 
     claim: str
     where: str
@@ -76,6 +81,8 @@ class Claim(NamedTuple):
     recomputed: str
     verdict: str  # holds | holds in part | fails | not supported | cannot be checked
     note: str
+    presets: tuple[str, ...]
+    status: str
 
 
 class Refusal(NamedTuple):

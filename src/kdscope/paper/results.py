@@ -8,7 +8,7 @@ import pandas as pd
 from kdscope.errors import TableError
 from kdscope.paper.grid import PAIR, Grid, build_grid, select_best, select_temperature
 from kdscope.paper.printed import tasks, tasks_of
-from kdscope.paper.reading import SFT, Scores, read_scores
+from kdscope.paper.reading import SFT, UNTUNED_TEACHER, Scores, read_scores
 from kdscope.paper.records import AVERAGE
 
 MAIN = {
@@ -76,7 +76,35 @@ def _main(folder: Path, benchmark: str) -> Scores:
                 f"{folder / name}: row 0 (line 1), column {column!r}: the file lacks this task"
             )
     frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    _require_runs(folder, benchmark, frame)
     return Scores(frame, " + ".join(MAIN[benchmark]), sum((p.notes for p in parts), ()))
+
+
+# Pairs that also ran at temperatures 2 and 5 and with an untuned teacher.
+_ABLATED = frozenset(
+    (f"Qwen2.5-{teacher}", f"Qwen2.5-{student}")
+    for teacher, students in {"3B": ("0.5B", "1.5B"), "7B": ("0.5B", "1.5B", "3B")}.items()
+    for student in students
+)
+
+
+def _require_runs(folder: Path, benchmark: str, frame: pd.DataFrame) -> None:
+    """Raise TableError where the main files lack a run that the printed tables have."""
+    keys = [*PAIR, "method", "temperature"]
+    have = set(frame[keys].itertuples(index=False, name=None))
+    printed = printed_scores(benchmark).frame
+    for teacher, student, method in printed[[*PAIR, "method"]].itertuples(index=False, name=None):
+        wanted = [(method, 1.0)]
+        if (teacher, student) in _ABLATED and method != "GKD":
+            wanted += [(method, 2.0), (method, 5.0), (UNTUNED_TEACHER, 1.0)]
+        for name, temperature in wanted:
+            if (teacher, student, name, temperature) not in have:
+                who = f"{teacher} -> {student}" if teacher else student
+                files = " and ".join(str(folder / name) for name in MAIN[benchmark])
+                raise TableError(
+                    f"{files}: column 'Method': no row is {name} at temperature {temperature:g} "
+                    f"for {who}; fetch the files again: kdscope data fetch paper-results"
+                )
 
 
 def read_alignment(path: Path) -> pd.DataFrame:
@@ -89,7 +117,26 @@ def read_alignment(path: Path) -> pd.DataFrame:
         raise TableError(
             f"{path}: column 'Method': there is no row {lacking[0]!r}; it needs KD and SFT"
         )
+    _require_pairs(path, wide)
     return wide
+
+
+def _require_pairs(path: Path, wide: pd.DataFrame) -> None:
+    """Raise TableError where a file of agreement or fidelity lacks a pair of the paper."""
+    complete = wide.dropna(subset=["KD", SFT])
+    for benchmark in MAIN:
+        if not set(tasks_of(benchmark)) & set(wide["task"]):
+            continue
+        printed = printed_scores(benchmark).frame
+        pairs = set(printed.loc[printed["teacher"] != "", PAIR].itertuples(index=False, name=None))
+        for task in tasks_of(benchmark):
+            rows = complete.loc[complete["task"] == task, PAIR]
+            lacking = sorted(pairs - set(rows.itertuples(index=False, name=None)))
+            if lacking:
+                column = tasks()[task].column
+                raise TableError(
+                    f"{path}: column {column!r}: {' -> '.join(lacking[0])} lacks its row KD or SFT"
+                )
 
 
 def joined(frame: pd.DataFrame, released: Released | None) -> Grid:

@@ -102,8 +102,8 @@ def _one_temperature(frame: pd.DataFrame, notes: list[str]) -> tuple[float, bool
         listed = ", ".join(f"{value:g}" for value in found)
         notes.append(
             f"the table has runs at temperatures {listed}: the paper's method takes the best of "
-            "them "
-            f"per task, on the test set; the corrected analysis takes temperature {chosen:g} alone"
+            f"them per task, on the test set; the corrected analysis takes temperature {chosen:g} "
+            "alone"
         )
     if UNTUNED_TEACHER in set(frame["method"]):
         notes.append("runs with an untuned teacher are left out of every test")
@@ -157,8 +157,7 @@ def in_words(x: TableAnalysis) -> str:
     for run in x.collapsed:
         lines.append(
             f"collapsed: {run.teacher} -> {run.student}, {run.method}: {run.average:.2f} against "
-            "SFT "
-            f"{run.sft:.2f}"
+            f"SFT {run.sft:.2f}"
         )
     refused = [permit for permit in x.permits if not permit.permitted]
     if refused:

@@ -12,32 +12,8 @@ from kdscope.paper.gains import GAIN, MIXED
 from kdscope.paper.printed import BENCHMARKS
 from kdscope.paper.records import AVERAGE, Comparison
 from kdscope.report import paper_charts as charts
+from kdscope.report.paper_cards import NAMES, Block, blocks, equals_p
 from kdscope.report.tabulate import number
-from kdscope.stats.multiplicity import write_p
-
-NAMES = {"math": "Math", "commonsense": "Commonsense"}
-
-
-class Card(NamedTuple):
-    """One printed cell: its lines, whether the paper prints it bold, whether its verdict changes.
-
-    ``changes`` is None where there is nothing to compare with.
-    """
-
-    task: str
-    bold: bool
-    lines: list[tuple[str, str, str]]
-    changes: bool | None
-
-
-class Block(NamedTuple):
-    """The cells of one printed test; ``opened`` where a reader should see them at once."""
-
-    title: str
-    summary: str
-    explained: str
-    cards: list[Card]
-    opened: bool
 
 
 class Picture(NamedTuple):
@@ -67,12 +43,7 @@ def phrase(c: Comparison | None, unit: str = "") -> str:
     interval = ""
     if c.low is not None and c.high is not None:
         interval = f" [{number(c.low, 2)}, {number(c.high, 2)}]"
-    return f"{number(c.estimate, 2)}{unit}{interval}, p\u00a0{_p(c.p)}, n\u00a0=\u00a0{c.n}"
-
-
-def _p(p: float | None) -> str:
-    text = write_p(p)
-    return text if text.startswith("<") or text == "–" else f"=\u00a0{text}"
+    return f"{number(c.estimate, 2)}{unit}{interval}, p\u00a0{equals_p(c.p)}, n\u00a0=\u00a0{c.n}"
 
 
 def sections(x: Reexamination) -> list[Evidence]:
@@ -86,66 +57,6 @@ def sections(x: Reexamination) -> list[Evidence]:
         _agreement(x, rows),
         _fidelity(x, rows),
     ]
-
-
-def blocks(rows: list[dict[str, Any]], table: int, *tests: str) -> list[Block]:
-    """The printed cells of a table, one block per benchmark and test."""
-    found = []
-    for benchmark in BENCHMARKS:
-        own = [r for r in rows if r["table"] == table and r["benchmark"] == benchmark]
-        for test in dict.fromkeys(r["test"] for r in own):
-            if tests and not test.startswith(tests):
-                continue
-            cards = [_card(r) for r in own if r["test"] == test]
-            cards.sort(key=lambda card: card.task != AVERAGE)
-            changed = sum(bool(card.changes) for card in cards)
-            found.append(
-                Block(
-                    f"{NAMES[benchmark]}: {test}",
-                    f"{changed} of {len(cards)} verdicts change",
-                    f"Printed: {_symbol(test)}. Corrected: {primary(table, test)}, "
-                    f"{_unit(table, test)}.",
-                    cards,
-                    opened=not test.startswith("t-test") or test == "t-test all methods",
-                )
-            )
-    return found
-
-
-_UNITS = {
-    1: "points [95 % interval]",
-    2: "points per point of the teacher [95 % interval]",
-    3: "rho",
-    4: "rho [95 % interval]",
-    5: "rho [95 % interval]",
-}
-
-
-def _unit(table: int, test: str) -> str:
-    return "largest difference of two means, points" if "ANOVA" in test else _UNITS[table]
-
-
-def _symbol(test: str) -> str:
-    return "t, one-sided" if test.startswith("t-test") else "F" if "ANOVA" in test else "rho"
-
-
-def _card(row: dict[str, Any]) -> Card:
-    lines = [("printed", number(row["printed"], 2), f"({row['p_printed']:.1f})")]
-    for label, prefix in (
-        ("reproduced", "paper_exact"),
-        ("printed data", "printed_tables"),
-        ("τ = 1", "tau_1"),
-    ):
-        if row[f"{prefix}_statistic"] is not None:
-            value = number(row[f"{prefix}_statistic"], 2)
-            lines.append((label, value, f"p {_p(row[f'{prefix}_p'])}"))
-    if row["corrected_p"] is not None:
-        value = number(row["corrected_estimate"], 2)
-        if row["corrected_low"] is not None:
-            value += f" [{number(row['corrected_low'], 2)}, {number(row['corrected_high'], 2)}]"
-        lines.append(("corrected", value, f"p {_p(row['corrected_p'])}"))
-        lines.append(("after Holm", "", f"p {_p(row['corrected_p_adjusted'])}"))
-    return Card(row["task"], row["bold"], lines, row["verdict_changes"])
 
 
 def _gains(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
@@ -196,8 +107,8 @@ def _methods(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
     equal = [c for c in tost if c.p_adjusted is not None and c.p_adjusted < 0.05]
     notes = [
         "Methods are compared within the same teacher and student (eleven pairs); the paper's "
-        "ANOVA "
-        "treats them as independent groups, and finding no difference is not finding equality.",
+        "ANOVA treats them as independent groups, and finding no difference is not finding "
+        "equality.",
         f"Equal within {x.margin:g} point (two one-sided tests, Holm): {len(equal)} of {len(tost)} "
         "comparisons of averages.",
     ]
@@ -206,14 +117,14 @@ def _methods(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         if c:
             notes.append(
                 f"{NAMES[name]}: mixed model with the pair as random effect, likelihood ratio "
-                f"χ² = {number(c.statistic, 1)}, p {_p(c.p)}."
+                f"χ² = {number(c.statistic, 1)}, p {equals_p(c.p)}."
             )
     return Evidence(
         "methods",
         "Are the methods equally good? (Table 1, ANOVA)",
-        f"Not in math, where RevKD is ahead of SeqKD by {phrase(math, ' points')}; in "
-        "commonsense the "
-        f"runs do not tell (Friedman p {_p(other.p if other else None)}), which is not equality.",
+        f"Not in math, where RevKD is ahead of SeqKD by {phrase(math, ' points')}; in commonsense "
+        f"the runs do not tell (Friedman p {equals_p(other.p if other else None)}), which is not "
+        "equality.",
         notes,
         [
             Picture(
@@ -234,15 +145,13 @@ def _teacher(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         "teacher",
         "Does a better teacher make a better student? (Table 2)",
         f"The data do not tell: within a student, a point of the teacher brings {phrase(math)} "
-        "points "
-        f"in math and {phrase(other)} in commonsense.",
+        f"points in math and {phrase(other)} in commonsense.",
         [
             "Better teachers also serve bigger students, so that the printed correlations mix "
-            "both. Here "
-            "each student is compared with itself; p permutes the teachers of one student "
-            "(72 orders, three students, eight pairs). The interval is Student's and assumes "
-            "normal errors, which the permutation does not: where they disagree, the permutation "
-            "decides."
+            "both. Here each student is compared with itself; p permutes the teachers of one "
+            "student (72 orders, three students, eight pairs). The interval is Student's and "
+            "assumes normal errors, which the permutation does not: where they disagree, the "
+            "permutation decides."
         ],
         [],
         blocks(rows, 2),
@@ -253,8 +162,7 @@ def _size(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
     math, other = (x.find("corrected", name, SIZE, AVERAGE) for name in BENCHMARKS)
     notes = [
         "Six students of five sizes stand behind 33 runs: p counts all 720 orders of the sizes "
-        "over "
-        "the students. With six students no interval of a rank correlation holds its level.",
+        "over the students. With six students no interval of a rank correlation holds its level.",
     ]
     for name in BENCHMARKS:
         held = x.find("corrected", name, SIZE_PARTIAL, AVERAGE)
@@ -269,8 +177,7 @@ def _size(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
             f"Gain by student size, {NAMES[name].lower()}",
             charts.by_size(x.grids[name]),
             "Points: runs. Rings: what the SFT score alone predicts (regression to the mean); "
-            "they fall "
-            f"with size whatever distillation does; {_data_words(x)}.",
+            f"they fall with size whatever distillation does; {_data_words(x)}.",
         )
         for name in BENCHMARKS
     ]
@@ -278,8 +185,7 @@ def _size(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         "size",
         "Do smaller students gain more? (Table 3)",
         f"In math yes, though size cannot be told from a low start (rho {phrase(math)}); in "
-        "commonsense "
-        f"it is not shown (rho {phrase(other)}).",
+        f"commonsense it is not shown (rho {phrase(other)}).",
         notes,
         pictures,
         blocks(rows, 3),
@@ -301,10 +207,9 @@ def _agreement(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
     up = [c for c in found if c.p is not None and c.p < 0.05]
     notes = [
         "The released agreement belongs to RevKD runs, three of them collapsed; the paper's code "
-        "joins it "
-        "to the gains of all three methods and compares its level with their change. Here change "
-        "is "
-        "compared with change, in the very run that was measured (eleven pairs per task).",
+        "joins it to the gains of all three methods and compares its level with their change. "
+        "Here change is compared with change, in the very run that was measured (eleven pairs per "
+        "task).",
     ]
     for benchmark in BENCHMARKS:
         suffix = WITHOUT if benchmark == "commonsense" else ""
@@ -314,10 +219,8 @@ def _agreement(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         ]
         notes.append(
             f"{NAMES[benchmark]}{suffix}: agreement rises by {phrase(values[0], ' points')}; "
-            "accuracy "
-            f"alone would bring {phrase(values[1], ' points')}; kappa, which removes that part, "
-            "rises "
-            f"by {phrase(values[2])} (times 100)."
+            f"accuracy alone would bring {phrase(values[1], ' points')}; kappa, which removes "
+            f"that part, rises by {phrase(values[2])} (times 100)."
         )
     pictures = [
         Picture(
@@ -353,8 +256,7 @@ def _fidelity(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
     else:
         answer = (
             "It cannot be checked: none of the six correlations of Table 5 follows from any "
-            "released "
-            f"file; the nearest of {x.nearest.tried} readings is off by up to "
+            f"released file; the nearest of {x.nearest.tried} readings is off by up to "
             f"{number(x.nearest.worst, 2)}."
         )
         notes = [
@@ -388,8 +290,7 @@ def headline(x: Reexamination) -> str:
         )
     return (
         f"{sum(changed)} of {len(changed)} verdicts change when the paper's printed data are "
-        "analysed "
-        "for what they are"
+        "analysed for what they are"
     )
 
 
