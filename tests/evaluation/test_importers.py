@@ -8,6 +8,7 @@ from kdscope.errors import DataError
 from kdscope.evaluation.exporters import export_lm_eval, lm_eval_samples
 from kdscope.evaluation.grading import grade
 from kdscope.evaluation.importers import import_predictions
+from kdscope.evaluation.inspect_logs import export_inspect
 
 
 def jsonl(path, *records):
@@ -245,3 +246,30 @@ def test_export_and_import_are_inverse(tmp_path):
         [row[key] for key in keys] for row in rows
     ]
     assert lm_eval_samples(rows, []) == {}
+
+
+def test_inspect_export_and_import_are_inverse(tmp_path):
+    items = [Item("gsm8k", str(i), f"Q{i}", str(i), "number") for i in range(3)]
+    rows = [
+        {
+            "model": "me",
+            "task": "gsm8k",
+            "item": item.item,
+            "sample": sample,
+            "prompt_hash": None,
+            "text": text,
+            "finish_reason": "length" if sample else "stop",
+            **grade(text, item)._asdict(),
+        }
+        for item in items
+        for sample, text in enumerate((f"The answer is {item.item}.", "I do not know"))
+    ]
+    (path,) = export_inspect(rows, items, tmp_path / "out")
+    log = json.loads(path.read_text())
+    assert log["results"]["scores"][0]["metrics"]["accuracy"]["value"] == 0.5
+    again = import_predictions(path)
+    assert again.items == items
+    keys = ("task", "item", "sample", "text", "answer_flexible", "correct", "finish_reason")
+    assert [[row[key] for key in keys] for row in again.generations] == [
+        [row[key] for key in keys] for row in rows
+    ]

@@ -75,6 +75,33 @@ def test_the_cache_saves_the_teacher_from_reading_twice(small_run):
     assert kinds.count("teacher_texts") == 1
 
 
+def test_a_trained_model_is_exported_as_a_hub_folder(small_run, tmp_path):
+    model, out = "tiny-student-small/gkd/tiny-teacher/s0", tmp_path / "hub"
+    done = kdscope("export", small_run, model, "--out", out)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny-student-small"
+    card = (out / "README.md").read_text(encoding="utf-8")
+    for words in ("library_name: peft", "b KL(p || m)", "What is lost", "kdscope run study.yaml"):
+        assert words in card
+    assert str(small_run) not in card
+    results = (out / ".eval_results" / "kdscope.yaml").read_text()
+    assert results.count("task_id:") == 3
+    again = kdscope("export", small_run, model, "--out", out)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
+
+
+@pytest.mark.parametrize("form", ["dataset", "lm-eval", "inspect"])
+def test_answers_are_exported(small_run, tmp_path, form):
+    done = kdscope("export", small_run, "--as", form, "--out", tmp_path / form, "--json")
+    assert done.returncode == 0, done.stderr
+    files = [Path(name) for name in json.loads(done.stdout)["files"]]
+    systems = 1 + 1 + 6  # the teacher tuned and not, the student untuned and by five methods
+    assert len(files) == (6 if form == "dataset" else 3 * systems)
+    assert all(path.stat().st_size for path in files)
+
+
 def equal_tables(one: Path, other: Path) -> None:
     for name in tables.SCHEMAS:
         if name == "steps" or not (one / "tables" / f"{name}.parquet").is_file():

@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from kdscope.evaluation.extraction import Extraction, extract
     from kdscope.evaluation.grading import Grade, grade, same_answer
     from kdscope.evaluation.importers import import_predictions
+    from kdscope.evaluation.inspect_logs import export_inspect
 
 _HOME = {
     "Extraction": "extraction",
     "Grade": "grading",
+    "export_inspect": "inspect_logs",
     "export_lm_eval": "exporters",
     "extract": "extraction",
     "grade": "grading",
@@ -22,6 +24,7 @@ _HOME = {
 __all__ = [
     "Extraction",
     "Grade",
+    "export_inspect",
     "export_lm_eval",
     "extract",
     "grade",

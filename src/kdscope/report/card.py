@@ -1,13 +1,16 @@
 """The model card of a distilled adapter, from the study's tables."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kdscope.data.tasks import TASKS
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import UserError
 from kdscope.report.page import write_text
+from kdscope.report.parts import spoken
 from kdscope.report.results import Results, load
 from kdscope.report.run_folder import command_of, resolved_study, tables_of
 from kdscope.report.tabulate import Quantity, Table, interval, number, to_markdown
@@ -17,6 +20,12 @@ FORMULAS = {
     "forward_kl": "KL(p || q) = Σ p (log p - log q)",
     "reverse_kl": "KL(q || p) = Σ q (log q - log p)",
     "jsd": "b KL(p || m) + (1-b) KL(q || m),  m = b p + (1-b) q",
+    "jsd_normalised": "(b KL(p || m) + (1-b) KL(q || m)) / (b (1-b)),  m = b p + (1-b) q",
+    "skew_kl": "KL(p || a p + (1-a) q)",
+    "skew_rkl": "KL(q || (1-a) p + a q)",
+    "tvd": "½ Σ |p - q|",
+    "mse": "mean squared difference of centred logits",
+    "adaptive_kl": "forward and reverse KL, weighted by the gaps in head and tail",
 }
 _SHOWN = {
     "accuracy": ("accuracy, %", 100, 1),
@@ -41,39 +50,51 @@ def model_card(
     return write_text(out / "README.md", card_text(results, student, method, teacher))
 
 
-def card_text(results: Results, student: str, method: str, teacher: str | None = None) -> str:
-    """The card: metadata for the hub, then what it is, how it was made, and what was measured."""
-    rows = results.level("accuracy", main=False)
-    rows = rows[(rows["student"] == student) & (rows["method"] == method)]
-    rows = rows[rows["teacher"] == teacher] if teacher else rows
-    if rows.empty:
-        cells = sorted(
-            {
-                f"{r.student} {r.method}"
-                for r in results.level("accuracy").itertuples()
-                if r.student == r.student and r.student
-            }
-        )
-        raise UserError(
-            f"the study has no cell with student {student!r} and method {method!r}, so there are "
-            f"no results to write a card from; its cells are: {', '.join(cells)}"
-        )
-    cell = next(rows.itertuples())
+def card_text(
+    results: Results,
+    student: str,
+    method: str,
+    teacher: str | None = None,
+    *,
+    settings: str | None = None,
+    made: Mapping[str, Any] | None = None,
+    library: str = "peft",
+) -> str:
+    """The card: metadata for the hub, then what it is, how it was made, and what was measured.
+
+    Args:
+        results: of the study.
+        student: its name; with ``method``, ``teacher`` and ``settings`` it names the cell.
+        method: as in the study.
+        teacher: needed only where the study has several.
+        settings: canonical JSON of the cell's settings; its first cell where absent.
+        made: the fields of the step that trained these weights, for what the study leaves open.
+        library: ``peft`` for an adapter, ``transformers`` for whole weights.
+
+    Raises:
+        UserError: the study has no such cell; the message lists the cells.
+    """
+    cell = _cell(results, student, method, teacher, settings)
     source = cell.teacher if isinstance(cell.teacher, str) else None
+    head = _metadata(results, student, method, source, made or {}, library)
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(_metadata(results, student, method, source), sort_keys=False).rstrip(),
+            yaml.safe_dump(head, sort_keys=False).rstrip(),
             "---",
             "",
             f"# {_code(student)} by {_code(method)}" + (f" from {_code(source)}" if source else ""),
             "",
-            *_making(results, method, source),
+            *_making(results, method, source, made or {}),
             "",
             "## Results",
             "",
             to_markdown(_numbers(results, cell)),
             _signature(results, cell),
+            "",
+            "## What is lost",
+            "",
+            *_losses(results, cell),
             "",
             "## Made by",
             "",
@@ -86,27 +107,68 @@ def card_text(results: Results, student: str, method: str, teacher: str | None =
     )
 
 
-def eval_results(results: Results, student: str, method: str) -> str:
-    """Scores by task in the hub's form of evaluation results (YAML)."""
-    rows = results.level("accuracy", None)
-    rows = rows[(rows["student"] == student) & (rows["method"] == method) & (rows["task"] != "all")]
+def eval_results(
+    results: Results, student: str, method: str, teacher: str | None = None, **which: Any
+) -> str:
+    """Scores by task in the hub's form of evaluation results (YAML); arguments as the card's."""
+    cell = _cell(results, student, method, teacher, which.get("settings"))
+    rows = results.level("accuracy", None, main=False)
+    rows = rows[(rows["student"] == student) & (rows["label"] == cell.label)]
     entries = [
         {
-            "dataset": {"id": row.task, "task_id": row.task},
+            "dataset": {"id": _hub_id(row.task), "task_id": row.task},
             "value": round(float(row.estimate), 6),
-            "interval": [round(float(row.low), 6), round(float(row.high), 6)],
-            "notes": str(row.signature),
+            "source": {"name": "kdscope"},
+            "notes": f"accuracy, 95 % interval {row.low:.4f} to {row.high:.4f}; {row.signature}",
         }
-        for row in rows.itertuples()
+        for row in rows[rows["task"] != "all"].itertuples()
     ]
-    return yaml.safe_dump(entries, sort_keys=False)
+    return yaml.safe_dump(entries, sort_keys=False, width=1000)
 
 
-def _metadata(results: Results, student: str, method: str, teacher: str | None) -> dict[str, Any]:
+def _hub_id(task: str) -> str:
+    """The task's data set on the hub where the catalogue knows it, else the task's own id."""
+    known = TASKS.get(task)
+    return next((pin.hub for pin in known.pins if pin.hub), task) if known else task
+
+
+def _cell(
+    results: Results, student: str, method: str, teacher: str | None, settings: str | None
+) -> Any:
+    rows = results.level("accuracy", main=False)
+    rows = rows[(rows["student"] == student) & (rows["method"] == method)]
+    rows = rows[rows["teacher"] == teacher] if teacher else rows
+    rows = rows[rows["settings"] == settings] if settings else rows
+    if rows.empty:
+        cells = sorted(
+            {
+                f"{r.student} {r.method}"
+                for r in results.level("accuracy").itertuples()
+                if r.student == r.student and r.student
+            }
+        )
+        raise UserError(
+            f"the study has no cell with student {student!r} and method {method!r}, so there are "
+            f"no results to write a card from; its cells are: {', '.join(cells)}"
+        )
+    return next(rows.itertuples())
+
+
+def _metadata(
+    results: Results,
+    student: str,
+    method: str,
+    teacher: str | None,
+    made: Mapping[str, Any],
+    library: str,
+) -> dict[str, Any]:
     data = results.study.get("train", {}).get("data")
-    found: dict[str, Any] = {"library_name": "peft", "base_model": student}
+    found: dict[str, Any] = {
+        "library_name": library,
+        "base_model": (made.get("student") or made.get("model") or {}).get("model") or student,
+    }
     if data:
-        found["datasets"] = [data] if isinstance(data, str) else list(data)
+        found["datasets"] = [data] if isinstance(data, str) else [str(data)]
     found["tags"] = [
         "knowledge-distillation",
         f"method:{method}",
@@ -116,27 +178,63 @@ def _metadata(results: Results, student: str, method: str, teacher: str | None) 
     return found
 
 
-def _making(results: Results, method: str, teacher: str | None) -> list[str]:
+def _making(
+    results: Results, method: str, teacher: str | None, made: Mapping[str, Any]
+) -> list[str]:
     known, own = METHODS.get(method), results.study.get("methods", {}).get(method) or {}
-    train = results.study.get("train", {})
+    own = own if isinstance(own, dict) else {}
+    train = made.get("train") or results.study.get("train", {})
     lines = [
         f"- method: {_code(method)}" + (f", {known.summary} ({known.source})" if known else "")
     ]
-    objective = own.get("objective") or (known.objective if known else None)
-    if objective in FORMULAS:
+    chosen = made.get("objective") or {"name": own.get("objective") or (known and known.objective)}
+    if chosen["name"] in FORMULAS:
         lines.append(
             "- loss per token, p the teacher and q the student: "
-            f"`{FORMULAS[objective]}`, mean over the tokens of the response"
+            f"`{FORMULAS[chosen['name']]}`, mean over the tokens of the response"
         )
     if teacher:
         lines.append(f"- teacher: {_code(teacher)}")
+    data = made.get("data")
+    if isinstance(data, dict):
+        lines.append(f"- data: {_code(data.get('name'))}, identity {_code(data.get('identity'))}")
     pairs = [
-        *own.items(),
+        *((k, v) for k, v in chosen.items() if k != "name" and v not in (None, False, 0.0)),
+        *(() if made else own.items()),
+        *((made.get("on_policy") or {}).items()),
+        ("init", made.get("init")),
         *((k, v) for k, v in train.items() if not isinstance(v, dict)),
-        *train.get("lora", {}).items(),
+        *(train.get("lora") or {}).items(),
+        ("seed", made.get("seed")),
     ]
-    lines += [f"- {key}: {_code(str(value))}" for key, value in pairs if value is not None]
-    return lines
+    shown = {key: value for key, value in pairs if value is not None and value != []}
+    return lines + [f"- {key}: {_code(_plain(value))}" for key, value in shown.items()]
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _losses(results: Results, cell: Any) -> list[str]:
+    """How far the student stays behind its teacher and SFT, in sentences with intervals."""
+    lines = []
+    accuracy = results.level("accuracy", main=False)
+    above = accuracy[accuracy["student"].isna() & (accuracy["teacher"] == cell.teacher)]
+    above = above[above["method"] == "sft"] if (above["method"] == "sft").any() else above
+    for teacher in above.head(1).itertuples():
+        lines.append(
+            f"- Its teacher answers {spoken(teacher)} of the questions right, it {spoken(cell)}."
+        )
+    for measure, text in (
+        ("agreement", "It gives its teacher's answer in {} of the questions."),
+        ("agreement_when_teacher_wrong", "Where the teacher is wrong, it repeats {} of answers."),
+        ("invalid", "{} of its answers could not be read."),
+    ):
+        rows = results.level(measure, main=False)
+        rows = rows[(rows["student"] == cell.student) & (rows["label"] == cell.label)]
+        rows = rows[rows["estimate"].notna()]
+        lines += [f"- {text.format(spoken(row))}" for row in rows.head(1).itertuples()]
+    return lines or ["- Nothing was measured that would say so."]
 
 
 def _numbers(results: Results, cell: Any) -> Table:
@@ -168,5 +266,5 @@ def _signature(results: Results, cell: Any) -> str:
     return "\n".join(f"- `{text}`" for text in sorted(set(same["signature"].dropna())))
 
 
-def _code(text: str) -> str:
+def _code(text: Any) -> str:
     return "`" + str(text).replace("`", "'").replace("\n", " ") + "`"

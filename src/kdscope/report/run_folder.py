@@ -1,5 +1,6 @@
 """The report of a run's folder: page, viewer, and tables or charts as files."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,11 @@ def resolved_study(run: Path) -> dict[str, Any]:
 def command_of(run: Path) -> str:
     """How a run is repeated."""
     return f"kdscope run {run / 'study.yaml'} --out {run}"
+
+
+def copy_study(run: Path, out: Path) -> list[Path]:
+    """Put the run's ``study.yaml`` beside what is given away, so that its command runs anywhere."""
+    if not (run / "study.yaml").is_file():
+        return []
+    shutil.copyfile(run / "study.yaml", out / "study.yaml")
+    return [out / "study.yaml"]
