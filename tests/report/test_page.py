@@ -195,3 +195,13 @@ def test_settings_without_default_are_main(study: Path) -> None:
     kept = results["comparisons"].query("settings != '{}' or method != 'fkl'")
     other = type(results)({**results.frames, "comparisons": kept}, results.study, "")
     assert "fkl · temperature 2" in set(other.level("accuracy")["label"])
+
+
+def test_the_papers_index_leads_to_what_is_there(text: str) -> None:
+    section = text[text.index('<section id="paper">') :]
+    section = section[: section.index("</section>")]
+    assert section.count("<tr>") == 1 + 11 + 9
+    links = re.findall(r'<a href="#([\w-]+)">yes</a>', section)
+    assert len(links) + section.count(">missing: it needs") == 20
+    assert links
+    assert all(f'id="{link}"' in text for link in links)

@@ -26,6 +26,7 @@ from kdscope.report.sections import (
     fidelity,
     index,
     overview,
+    paper_beside,
     process,
     trust,
 )
@@ -67,8 +68,8 @@ def page(results: Results, viewer: str | None = None, other: Results | None = No
     found = choices(results)
     first, sections = accuracy.figures(results), study_sections(results, found, other)
     picked = answers.pairs(results)
-    anchors = {figure.name for figure in first} | ({"answers"} if picked else set())
-    paper = index.table(results, sections, anchors)
+    places = index.places(first, sections, pairs=bool(picked))
+    paper = index.table(places)
     every = [*all_tables(first, sections), paper]
     return render(
         "page.html.j2",
@@ -85,7 +86,7 @@ def page(results: Results, viewer: str | None = None, other: Results | None = No
         pairs=picked,
         viewer=viewer,
         paper=paper,
-        paper_anchor=index.anchor,
+        paper_links=index.links(places),
         exports=exports(every),
     )
 
@@ -101,6 +102,7 @@ def study_sections(
         fidelity.section(results, found),
         tests_section.section(results),
         *([beside.section(results, other)] if other else []),
+        paper_beside.section(results),
         process.ablations(results),
         trust.contamination(results),
         trust.collapse(results),

@@ -1,9 +1,8 @@
 """Where each figure and table of the paper stands in the page, or what this study lacks for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from kdscope.report.parts import Section
-from kdscope.report.results import Results
+from kdscope.report.parts import Figure, Section
 from kdscope.report.tabulate import Table
 
 _PAPER = {
@@ -42,13 +41,10 @@ _NEEDS = {
 }
 
 
-def table(results: Results, sections: Sequence[Section], anchors: set[str]) -> Table:
-    """One row for each figure and table of the paper."""
-    del results
-    there = anchors | {figure.name for s in sections for figure in s.figures}
-    there |= {found.name for s in sections for found in s.tables}
+def table(places: Mapping[str, str]) -> Table:
+    """One row for each figure and table of the paper; ``places`` are the page's by name."""
     cells = [
-        [name, what, "yes" if anchor in there else f"missing: {_NEEDS[anchor]}"]
+        [name, what, "yes" if anchor in places else f"missing: {_NEEDS[anchor]}"]
         for name, (what, anchor) in _PAPER.items()
     ]
     return Table(
@@ -59,6 +55,16 @@ def table(results: Results, sections: Sequence[Section], anchors: set[str]) -> T
     )
 
 
-def anchor(name: str) -> str:
-    """The anchor in the page for a figure or table of the paper."""
-    return _PAPER[name][1]
+def places(
+    figures: Iterable[Figure], sections: Sequence[Section], *, pairs: bool
+) -> dict[str, str]:
+    """The anchor of each figure and table of the page by its name, figures before tables."""
+    found = {"answers": "answers"} if pairs else {}
+    found |= {table.name: table.name for s in sections for table in s.tables}
+    every = [*figures, *(figure for s in sections for figure in s.figures)]
+    return found | {figure.name: f"fig-{figure.name}" for figure in every}
+
+
+def links(known: Mapping[str, str]) -> dict[str, str]:
+    """Where each of the paper's figures and tables that the page has stands in it."""
+    return {name: known[anchor] for name, (_, anchor) in _PAPER.items() if anchor in known}
