@@ -5,10 +5,12 @@ are those of :mod:`kdscope.divergences.closed_forms`. This module imports Triton
 :mod:`kdscope.divergences.sweep` where it is of use.
 """
 # ruff: noqa: PLR0913, PLR0917 - a kernel takes its pointers and numbers one by one
+# Triton calls its kernels in its own way, which no checker follows.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
 
 import torch
-import triton  # pyright: ignore[reportMissingImports]
-import triton.language as tl  # pyright: ignore[reportMissingImports]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from kdscope.divergences.objective import Objective
