@@ -197,6 +197,24 @@ def test_no_common_item_compares_nothing(write, truth):
     assert any("shares no item" in note for note in found["notes"])
 
 
+def test_accuracy_is_taken_on_all_of_a_systems_own_items(write, truth):
+    gold, teacher, student = truth
+    found = run(
+        write("ref", rows("a", teacher[:40], gold[:40])), write("b", rows("b", student, gold))
+    )
+    assert found["systems"][1]["n"] == 60 and found["pairs"][0]["n"] == 40
+    assert value(found["systems"][1], "accuracy") == pytest.approx(
+        np.mean(np.array(student) == np.array(gold))
+    )
+
+
+def test_an_empty_file_is_refused_by_name(tmp_path, write, truth):
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    with pytest.raises(DataError, match="empty.jsonl holds no answer"):
+        run(write("ref", rows("a", truth[1], truth[0])), empty)
+
+
 def test_several_samples_give_ceilings(write, truth):
     gold, teacher, student = truth
     first = write("ref", rows("a", teacher, gold), rows("a", student, gold, sample=1))
@@ -229,7 +247,10 @@ def test_json_lines_with_and_without_gold(tmp_path, truth):
     assert value(found["pairs"][0], "agreement") == pytest.approx(
         np.mean(np.array(teacher) == student)
     )
-    assert value(found["systems"][1], "accuracy") is None
+    # the item's gold is known from the first file, so the second is graded too (one text is missing)
+    right = np.mean(np.array([*student, None]) == np.array([*gold, "?"]))
+    assert value(found["systems"][1], "accuracy") == pytest.approx(right * 61 / 60)
+    assert any("graded by the gold of another file" in note for note in found["notes"])
     assert any("1 answers repeat" in note for note in found["notes"])
     assert any("missing" in note for note in found["notes"])
 

@@ -141,7 +141,11 @@ def compare_systems(
         draws = bootstrap.draw(table.columns_of(batch), table.plan, resamples=resamples, seed=seed)
         for place in batch:
             maker = _Maker(draws, f"{place}\0", len(chosen), len(table.item))
-            comparison.systems.append(maker.system(table, place))
+            comparison.systems.append(
+                maker.system(table, place)
+                if (table.places[place] >= 0).all()
+                else _alone(systems[place], resamples, seed)
+            )
             if place:
                 pair = maker.pair(table, place)
                 comparison.pairs.append(pair)
@@ -154,6 +158,13 @@ def compare_systems(
                     )
     _note_gaps(comparison)
     return comparison
+
+
+def _alone(system: System, resamples: int, seed: int) -> SystemSummary:
+    """A system that answers items which the reference lacks, on all of its own items."""
+    table = Aligned([system])
+    draws = bootstrap.draw(table.columns_of([0]), table.plan, resamples=resamples, seed=seed)
+    return _Maker(draws, "0\0", 0, len(table.item)).system(table, 0)
 
 
 def _corpus(sums: Sums) -> Array:

@@ -39,6 +39,7 @@ class System:
         samples: all samples, where there are several; else empty.
         questions: (task, item) -> question, where the file brings them.
         notes: what was found wrong with the file.
+        gold: (task, item) -> gold answer, where the file brings them.
     """
 
     name: str
@@ -46,6 +47,7 @@ class System:
     samples: pd.DataFrame
     questions: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    gold: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def keys(self) -> pd.MultiIndex:
@@ -64,7 +66,29 @@ def read_systems(paths: Sequence[Path]) -> list[System]:
         for stem, path in zip(stems, paths, strict=True)
     ]
     names = [name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names, 1)]
-    return [read_system(path, name) for path, name in zip(paths, names, strict=True)]
+    systems = [read_system(path, name) for path, name in zip(paths, names, strict=True)]
+    _share_gold(systems)
+    return systems
+
+
+def _share_gold(systems: Sequence[System]) -> None:
+    """Grade answers that came without gold by the gold that another file has for the item."""
+    gold = {key: g for system in reversed(systems) for key, g in system.gold.items()}
+    for system in systems if gold else ():
+        rows = system.headline
+        keys = list(zip(rows["task"], rows["item"], strict=True))
+        bare = [
+            place
+            for place, (key, known) in enumerate(zip(keys, rows["correct"].notna(), strict=True))
+            if not known and key in gold and not rows["free"].iat[place]
+        ]
+        if not bare:
+            continue
+        flags = rows["correct"].astype(object)
+        for place in bare:
+            flags.iat[place] = _right(rows["answer"].iat[place], gold[keys[place]])
+        rows["correct"] = flags
+        system.notes.append(f"{len(bare)} answers are graded by the gold of another file")
 
 
 def read_system(path: Path, name: str | None = None) -> System:
@@ -76,6 +100,7 @@ def read_system(path: Path, name: str | None = None) -> System:
     """
     notes: list[str] = []
     questions: dict[tuple[str, str], str] = {}
+    gold: dict[tuple[str, str], str] = {}
     if path.suffix == ".parquet":
         rows = _of_parquet(path)
     else:
@@ -84,12 +109,15 @@ def read_system(path: Path, name: str | None = None) -> System:
             imported = import_predictions(path)
             rows, items = pd.DataFrame(imported.generations), imported.items
         else:
+            if not plain:
+                raise DataError(f"{path} holds no answer, so there is nothing to compare")
             rows, items = _of_plain(plain, path.stem, notes)
         questions = {(item.task, item.item): item.question for item in items if item.question}
+        gold = {(item.task, item.item): item.gold for item in items}
     if not len(rows):
         raise DataError(f"{path} holds no answer, so there is nothing to compare")
     headline, samples = _headline(_tidy(rows), notes)
-    return System(name or path.stem, headline, samples, questions, notes)
+    return System(name or path.stem, headline, samples, questions, notes, gold)
 
 
 def _of_parquet(path: Path) -> pd.DataFrame:
@@ -259,7 +287,7 @@ def _of_plain(
     parts = [pd.DataFrame(found.generations)] if found else []
     if bare:
         parts.append(_extracted(pd.DataFrame([answer._asdict() for answer in bare])))
-        notes.append(f"{len(bare)} answers have no gold: what needs it is left out for them")
+        notes.append(f"{len(bare)} answers come without gold")
     if given:
         parts.append(_tidy(pd.DataFrame(given)).rename(columns={"answer": "answer_flexible"}))
     return pd.concat(parts, ignore_index=True), found.items if found else []
