@@ -117,9 +117,32 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "chrf": REAL,
         "rouge_l": REAL,
         "equation_f1": REAL,
+        "value_f1": REAL,
+        "order": REAL,
+        "diverges": WHOLE,  # first step that differs, from 1; null where none does
+        "valid_steps": WHOLE,  # equations of the system's text that are true, of `steps`
+        "steps": WHOLE,
+        "error": TEXT,  # kind of a wrong answer; null where it is right or nothing tells
         "bleu_floor": REAL,  # the reference's answer to another item
         "chrf_floor": REAL,
         "rouge_l_floor": REAL,
+        "bleu_second": REAL,  # the reference's text against its own second sample
+        "chrf_second": REAL,
+        "rouge_l_second": REAL,
+    },
+    # One row per pair of models x prefix x item, lists over the response tokens. `prefix` says whose text
+    # the two models read: reference | teacher | student. Divergences in nats at temperature 1.
+    "distributions": {
+        "reference": TEXT,
+        **_SYSTEM,
+        "prefix": TEXT,
+        "task": TEXT,
+        "item": TEXT,
+        "forward_kl": pa.list_(pa.float32()),
+        "reverse_kl": pa.list_(pa.float32()),
+        "jsd": pa.list_(pa.float32()),
+        "top1": pa.list_(pa.float32()),  # 1 where both find the same token most probable
+        "topk": pa.list_(pa.float32()),  # share of the teacher's five likeliest among the student's
     },
     # One row per printed number. `measure` names it; `reference` is null for a level, the compared system
     # (or method) for a difference. `scope` says over what it was taken: cell | method | study.

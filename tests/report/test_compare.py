@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
+import kdscope
 from kdscope import tables
 from kdscope.cli import app
 from kdscope.errors import DataError, TableError
@@ -197,12 +198,18 @@ def test_no_common_item_compares_nothing(write, truth):
     assert any("shares no item" in note for note in found["notes"])
 
 
+def test_the_public_function_gives_the_commands_document(write, truth):
+    paths = write("ref", rows("a", *truth[1::-1])), write("b", rows("b", truth[2], truth[0]))
+    assert kdscope.compare(*map(str, paths), resamples=300) == run(*paths)
+
+
 def test_accuracy_is_taken_on_all_of_a_systems_own_items(write, truth):
     gold, teacher, student = truth
     found = run(
         write("ref", rows("a", teacher[:40], gold[:40])), write("b", rows("b", student, gold))
     )
-    assert found["systems"][1]["n"] == 60 and found["pairs"][0]["n"] == 40
+    assert found["systems"][1]["n"] == 60
+    assert found["pairs"][0]["n"] == 40
     assert value(found["systems"][1], "accuracy") == pytest.approx(
         np.mean(np.array(student) == np.array(gold))
     )
@@ -211,7 +218,7 @@ def test_accuracy_is_taken_on_all_of_a_systems_own_items(write, truth):
 def test_an_empty_file_is_refused_by_name(tmp_path, write, truth):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
-    with pytest.raises(DataError, match="empty.jsonl holds no answer"):
+    with pytest.raises(DataError, match=r"empty\.jsonl holds no answer"):
         run(write("ref", rows("a", truth[1], truth[0])), empty)
 
 

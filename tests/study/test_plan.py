@@ -45,6 +45,7 @@ def test_shared_steps_are_one_step(plan):
         "distill": 3 * 4,
         "predict": 2 * (1 + 4 + 12),
         "fidelity": 16,
+        "distributions": 16,
         "stats": 1,
         "report": 1,
     }
@@ -129,13 +130,14 @@ def test_a_changed_field_reruns_exactly_what_depends_on_it(plan):
     assert set(changed(before, plan("evaluate.limit=5"))) == {
         "predict",
         "fidelity",
+        "distributions",
         "stats",
         "report",
     }
     beta = changed(before, plan("methods.gkd.beta=0.1"))
     assert beta["distill"] == 4
     assert beta["predict"] == 8
-    assert set(beta) == {"distill", "predict", "fidelity", "stats", "report"}
+    assert set(beta) == {"distill", "predict", "fidelity", "distributions", "stats", "report"}
     more = changed(before, plan("methods.fkl.temperature=[1, 2]"))
     assert more["distill"] == 4  # only the new cells
     teacher = changed(before, plan("teacher_train.epochs=1"))

@@ -18,40 +18,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kdscope.fidelity.agreement import MEASURES, by_chance, flag_columns
+from kdscope.fidelity.agreement import AnswerBook, by_chance
+from kdscope.fidelity.columns import (
+    FIDELITY_COLUMNS,
+    MEASURES,
+    TOKENS,
+    link_columns,
+    run_columns,
+    token_columns,
+)
+from kdscope.fidelity.noise import noise_columns
 from kdscope.stats import bootstrap
-from kdscope.stats.bootstrap import Array, Design, Statistic
+from kdscope.stats.bootstrap import Array, Design
+from kdscope.stats.design import codes
 
 CELL = ("teacher", "student", "method", "settings")
 SYSTEM = ("model", *CELL, "seed")
-TEXTS = ("bleu", "chrf", "rouge_l", "equation_f1", "bleu_floor", "chrf_floor", "rouge_l_floor")
 Frame = pa.Table | pd.DataFrame | Iterable[Mapping[str, Any]]
-
-RUN_MEASURES: dict[str, Statistic] = {
-    "accuracy": bootstrap.ratio("right", "graded_run"),
-    "invalid": bootstrap.ratio("unparsed", "seen"),
-    "score": bootstrap.ratio("score", "scored"),
-}
-LINK_MEASURES: dict[str, Statistic] = {
-    "agreement": MEASURES["agreement"],
-    "agreement_when_teacher_right": MEASURES["agreement_when_right"],
-    "agreement_when_teacher_wrong": MEASURES["agreement_when_wrong"],
-    "kappa": MEASURES["kappa"],
-    "expected_agreement": MEASURES["expected_agreement"],
-    "volume": MEASURES["volume"],
-    "direction": MEASURES["direction"],
-    "flips_up": MEASURES["flips_up"],
-    "flips_down": MEASURES["flips_down"],
-    **{name: bootstrap.ratio(name, f"{name}_n") for name in TEXTS},
-}
-_COUNTS = {"accuracy": "graded_run", "invalid": "seen", "score": "scored", "agreement": "counted"}
-_COUNTS |= {
-    "agreement_when_teacher_right": "t_graded",
-    "agreement_when_teacher_wrong": "wrong_graded",
-}
-_COUNTS |= {"kappa": "graded", "expected_agreement": "graded", "volume": "counted"}
-_COUNTS |= {"direction": "known", "flips_up": "known", "flips_down": "known"}
-_COUNTS |= {name: f"{name}_n" for name in TEXTS}
 
 
 @dataclass(frozen=True)
@@ -95,6 +78,12 @@ class Run:
     columns: dict[str, Array] = field(default_factory=dict)
     levels: dict[tuple[str, str, str], Level] = field(default_factory=dict)
 
+    def link(self, relation: str, reference: str, columns: Mapping[str, Array]) -> None:
+        """Note the columns [I] of a relation to a reference."""
+        self.links.append((relation, reference))
+        prefix = _prefix(relation, reference)
+        self.columns |= {prefix + name: values for name, values in columns.items()}
+
     @property
     def cell(self) -> tuple[Any, ...]:
         """The cell that it belongs to."""
@@ -112,28 +101,16 @@ def frame(table: Frame, columns: Sequence[str]) -> pd.DataFrame:
     return found.reindex(columns=list(columns))
 
 
-def read_runs(generations: Frame, fidelity: Frame, items: Frame) -> tuple[list[Run], Design]:
+def read_runs(
+    generations: Frame, fidelity: Frame, items: Frame, distributions: Frame = ()
+) -> tuple[list[Run], Design]:
     """The study's runs with their columns, and how items are resampled.
 
-    Only sample 0 of ``generations`` counts.
+    Sample 0 of ``generations`` is the answer; further ones give floors and ceilings.
     """
-    wanted = [*SYSTEM, "task", "item", "sample", "valid", "correct", "score"]
-    answers = frame(generations, wanted)
-    answers = answers[answers["sample"].fillna(0) == 0]
-    links = frame(
-        fidelity,
-        [
-            *SYSTEM,
-            "reference",
-            "relation",
-            "task",
-            "item",
-            "agree",
-            "reference_correct",
-            "correct",
-            *TEXTS,
-        ],
-    )
+    wanted = [*SYSTEM, "task", "item", "sample", "valid", "correct", "score", "answer_flexible"]
+    every = frame(generations, wanted)
+    answers = every[every["sample"].fillna(0) == 0]
     index = pd.MultiIndex.from_frame(answers[["task", "item"]]).unique().sort_values()
     plan, chance = _describe(
         index, frame(items, ["task", "item", "question", "gold", "options", "form"])
@@ -141,21 +118,73 @@ def read_runs(generations: Frame, fidelity: Frame, items: Frame) -> tuple[list[R
     runs: dict[tuple[Any, ...], Run] = {}
     for key, rows in _groups(answers, SYSTEM):
         run = runs[key] = Run(dict(zip(SYSTEM, key, strict=True)))
-        run.columns = _spread(_run_columns(rows), _places(index, rows), len(index))
+        run.columns = _spread(run_columns(rows), _places(index, rows), len(index))
+    _add_links(runs, fidelity, index, chance)
+    _add_tokens(runs, distributions, index)
+    _add_samples(runs, every, index)
+    return list(runs.values()), plan
+
+
+def _add_links(
+    runs: Mapping[tuple[Any, ...], Run], fidelity: Frame, index: pd.MultiIndex, chance: Array
+) -> None:
+    """Columns of each run with its teacher and its SFT student."""
+    keys = [*SYSTEM, "reference", "relation", "task", "item"]
+    flags = ["agree", "reference_correct", "correct"]
+    links = frame(fidelity, [*keys, *flags, *FIDELITY_COLUMNS])
     for key, rows in _groups(links, (*SYSTEM, "relation", "reference")):
         run = runs.get(key[: len(SYSTEM)])
         if run is None:
             continue
-        relation, reference = key[len(SYSTEM) :]
         places = _places(index, rows)
         known = places >= 0
-        columns = _link_columns(rows[known], chance[places[known]])
-        run.links.append((relation, reference))
-        run.columns |= {
-            _prefix(relation, reference) + name: values
-            for name, values in _spread(columns, places[known], len(index)).items()
+        columns = link_columns(rows[known], chance[places[known]])
+        run.link(*key[len(SYSTEM) :], _spread(columns, places[known], len(index)))
+
+
+def _add_tokens(
+    runs: Mapping[tuple[Any, ...], Run], distributions: Frame, index: pd.MultiIndex
+) -> None:
+    """Columns of each run's distributions against its teacher's: sums over the tokens of an item."""
+    rows = frame(distributions, [*SYSTEM, "reference", "prefix", "task", "item", *TOKENS])
+    sums = rows.assign(
+        tokens=rows["forward_kl"].map(len), **{n: rows[n].map(np.sum) for n in TOKENS}
+    )
+    for key, own in _groups(sums, (*SYSTEM, "reference")):
+        run = runs.get(key[: len(SYSTEM)])
+        if run is None:
+            continue
+        by_prefix = {
+            str(prefix): part.set_index(["task", "item"])[[*TOKENS, "tokens"]]
+            for prefix, part in own.groupby("prefix", sort=False)
         }
-    return list(runs.values()), plan
+        run.link("tokens", key[-1], token_columns(by_prefix, index))
+
+
+def _add_samples(
+    runs: Mapping[tuple[Any, ...], Run], answers: pd.DataFrame, index: pd.MultiIndex
+) -> None:
+    """Columns of each run and its teacher over the samples that were drawn, where both have two."""
+    drawn = answers[answers["sample"].fillna(0) > 0]
+    book = AnswerBook()
+    tables = {
+        str(key[0]): sample_codes(rows, book, index) for key, rows in _groups(drawn, ("model",))
+    }
+    for run in runs.values():
+        own = tables.get(run.system["model"])
+        for relation, reference in list(run.links):
+            theirs = tables.get(reference)
+            if relation == "teacher" and own is not None and theirs is not None:
+                run.link("samples", reference, noise_columns(theirs, own))
+
+
+def sample_codes(rows: pd.DataFrame, book: AnswerBook, index: pd.MultiIndex) -> np.ndarray:
+    """Answer codes [I, S] of one system's samples, -2 where a sample is absent."""
+    sample, names = codes(rows["sample"].to_numpy())
+    table = np.full((len(index), len(names)), -2)
+    valid = rows["answer_flexible"].where(rows["valid"].astype(object) != False, None)  # noqa: E712
+    table[_places(index, rows), sample] = book.read(valid.tolist()).code
+    return table
 
 
 def _describe(index: pd.MultiIndex, items: pd.DataFrame) -> tuple[Design, Array]:
@@ -194,45 +223,6 @@ def _spread(columns: Mapping[str, Array], places: np.ndarray, items: int) -> dic
     return spread
 
 
-def numbers(column: pd.Series) -> Array:
-    """A column of numbers, flags or nulls as floats with NaN."""
-    return pd.to_numeric(column.astype(object).map(lambda x: np.nan if x is None else x)).to_numpy(
-        float
-    )
-
-
-def _run_columns(rows: pd.DataFrame) -> dict[str, Array]:
-    correct, valid, score = (numbers(rows[name]) for name in ("correct", "valid", "score"))
-    graded = np.isfinite(correct)
-    free = ~graded & np.isfinite(score)
-    return {
-        "seen": np.ones(len(rows)),
-        "graded_run": graded.astype(float),
-        "right": np.nan_to_num(correct),
-        "unparsed": (valid == 0).astype(float),
-        "scored": free.astype(float),
-        "score": np.where(free, np.nan_to_num(score), 0.0),
-    }
-
-
-def _link_columns(rows: pd.DataFrame, chance: Array) -> dict[str, Array]:
-    agree = numbers(rows["agree"])
-    columns = flag_columns(
-        np.nan_to_num(agree) > 0.5,
-        np.isfinite(agree),
-        numbers(rows["reference_correct"]),
-        numbers(rows["correct"]),
-        chance=chance,
-    )
-    for name in TEXTS:
-        values = numbers(rows[name])
-        columns[name], columns[f"{name}_n"] = (
-            np.nan_to_num(values),
-            np.isfinite(values).astype(float),
-        )
-    return columns
-
-
 def _prefix(relation: str, reference: str) -> str:
     return f"{relation}\0{reference}\0"
 
@@ -244,8 +234,8 @@ def add_levels(runs: Sequence[Run], plan: Design, *, resamples: int, seed: int) 
     for i, run in enumerate(runs):
         for relation, reference in [("", ""), *run.links]:
             prefix = f"{i}\0" + (_prefix(relation, reference) if relation else "")
-            for name, statistic in (LINK_MEASURES if relation else RUN_MEASURES).items():
-                counts = draws.observed[:, draws.place[prefix + _COUNTS[name]]]
+            for name, (statistic, behind) in MEASURES[relation].items():
+                counts = draws.observed[:, draws.place[prefix + behind]]
                 if counts.any():
                     point, drawn = draws.by_group(statistic, prefix)
                     run.levels[relation, reference, name] = Level(point, drawn, counts)

@@ -5,8 +5,9 @@ from typing import Any
 
 from kdscope.errors import TableError
 from kdscope.fidelity.agreement import AnswerBook, same
-from kdscope.fidelity.overlap import over_items, partners
-from kdscope.fidelity.reasoning import equation_f1
+from kdscope.fidelity.equations import parse
+from kdscope.fidelity.overlap import compare, over_items, partners, prepare
+from kdscope.fidelity.reasoning import compare_steps, kind_of_error
 
 RELATIONS = ("teacher", "sft_student")
 Row = Mapping[str, Any]
@@ -20,6 +21,7 @@ def fidelity_rows(
     *,
     relation: str,
     forms: Mapping[str, str] | None = None,
+    solutions: Mapping[tuple[str, str], str] | None = None,
 ) -> list[dict[str, Any]]:
     """Compare a system with its reference, item by item.
 
@@ -30,6 +32,8 @@ def fidelity_rows(
         relation: what the reference is to the system: ``teacher`` or ``sft_student``.
         forms: task -> form of its answers; free-text tasks (``text``, ``verifiable``) have no
             agreement.
+        solutions: (task, item) -> a right solution text, by which errors are named where the
+            reference is wrong itself.
 
     Returns:
         Rows of the ``fidelity`` table in the order of the system's rows.
@@ -55,6 +59,8 @@ def fidelity_rows(
         for i, agree in enumerate(_agreements(theirs, ours, forms or {}))
     ]
     _add_texts(rows, theirs, ours)
+    _add_steps(rows, theirs, ours, solutions or {})
+    _add_second_samples(rows, theirs, reference_rows)
     return rows
 
 
@@ -110,11 +116,58 @@ def _answers(theirs: Row, ours: Row, relation: str, agree: bool | None) -> dict[
 def _add_texts(rows: list[dict[str, Any]], theirs: Sequence[Row], ours: Sequence[Row]) -> None:
     """Add the overlaps of the texts to the rows."""
     partner = partners([row["task"] for row in theirs], [row["item"] for row in theirs])
-    for row, reference, own in zip(rows, theirs, ours, strict=True):
-        row["equation_f1"] = equation_f1(reference.get("text"), own.get("text"))
     texts = [row.get("text") for row in theirs]
     for found in over_items(texts, [[row.get("text") for row in ours]], partner):
         for suffix, value in (("", found.overlap[0]), ("_floor", found.floor[0])):
             for name in ("bleu", "chrf", "rouge_l"):
                 scale = 1 if name == "rouge_l" else 100  # the table holds fractions
                 rows[found.place][name + suffix] = value and getattr(value, name) / scale
+
+
+def _add_steps(
+    rows: list[dict[str, Any]],
+    theirs: Sequence[Row],
+    ours: Sequence[Row],
+    solutions: Mapping[tuple[str, str], str],
+) -> None:
+    """Add what the equations of the texts share, and the kind of each error."""
+    for row, reference, own in zip(rows, theirs, ours, strict=True):
+        right, text = reference.get("text"), own.get("text")
+        if right is None or text is None:
+            continue
+        mine = parse(text)
+        found = compare_steps(parse(right), mine)
+        row.update({name: getattr(found, name) for name in ("equation_f1", "value_f1", "order")})
+        row["diverges"] = found.diverges if found.equation_f1 is not None else None
+        row["steps"], row["valid_steps"] = len(mine), sum(equation.valid for equation in mine)
+        solution = right if reference.get("correct") else solutions.get((own["task"], own["item"]))
+        if own.get("correct") is False and solution is not None:
+            row["error"] = kind_of_error(
+                text,
+                solution,
+                valid=own.get("valid") is not False,
+                finish_reason=own.get("finish_reason"),
+            )
+
+
+def _add_second_samples(
+    rows: list[dict[str, Any]], theirs: Sequence[Row], reference_rows: Sequence[Row]
+) -> None:
+    """Add how much the reference's text has in common with its own second sample."""
+    second = {
+        (row["task"], row["item"]): row.get("text")
+        for row in reference_rows
+        if row.get("sample") == 1
+    }
+    for row, reference in zip(rows, theirs, strict=True):
+        text, other = reference.get("text"), second.get((reference["task"], reference["item"]))
+        if not text or not other:
+            continue
+        found = compare(prepare(other), prepare(text))
+        row.update(
+            {
+                "bleu_second": found.bleu / 100,
+                "chrf_second": found.chrf / 100,
+                "rouge_l_second": found.rouge_l,
+            }
+        )

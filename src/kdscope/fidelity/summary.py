@@ -5,12 +5,14 @@ student of the same student, collapse, and the paper's own tests: each with inte
 where something is tested, a p-value adjusted within its family.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from kdscope.fidelity.columns import MEASURES
 from kdscope.fidelity.levels import CELL, Frame, Level, Run, add_levels, read_runs
 from kdscope.fidelity.paper_tests import paper_tests
 from kdscope.stats import bootstrap, two_level
@@ -20,18 +22,7 @@ from kdscope.stats.proportions import wilson
 from kdscope.stats.records import Estimate
 
 MOSTLY_INVALID = 0.5
-SHARED = (
-    "agreement",
-    "kappa",
-    "bleu",
-    "bleu_floor",
-    "chrf",
-    "chrf_floor",
-    "rouge_l",
-    "rouge_l_floor",
-)
-SHARED += ("equation_f1", "expected_agreement", "volume", "direction")
-SHARED += ("agreement_when_teacher_right", "agreement_when_teacher_wrong")
+TO_TEACHER = ("teacher", "tokens", "samples", "options")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
 GAINS = {
     "agreement": "gain_in_agreement",
@@ -47,6 +38,7 @@ def study_comparisons(
     generations: Frame,
     fidelity: Frame,
     items: Frame,
+    distributions: Frame = (),
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -55,9 +47,10 @@ def study_comparisons(
     """Rows of the ``comparisons`` table of a study.
 
     Args:
-        generations: rows of ``generations``; sample 0 counts.
+        generations: rows of ``generations``; sample 0 is the answer, further ones give the noise.
         fidelity: rows of ``fidelity`` with relations ``teacher`` and ``sft_student``.
         items: rows of ``items``: equal questions are resampled together, options enter kappa.
+        distributions: rows of ``distributions``.
         resamples: R.
         seed: of the resamples; 0 is a seed.
         sizes: student -> number of parameters, for the paper's correlation with size; read from the
@@ -65,7 +58,7 @@ def study_comparisons(
 
     Fractions are in [0, 1]. ``task`` is a task or ``all``, the unweighted mean over tasks.
     """
-    runs, plan = read_runs(generations, fidelity, items)
+    runs, plan = read_runs(generations, fidelity, items, distributions)
     rows: list[Row] = []
     for student, own in groupby(sorted(runs, key=_student), key=_student):
         rows += _student_rows(student, list(own), plan, runs, resamples, seed)
@@ -80,13 +73,17 @@ def _student(run: Run) -> str:
 def _student_rows(
     student: str, runs: list[Run], plan: Design, everyone: list[Run], resamples: int, seed: int
 ) -> list[Row]:
-    """All rows of one student's cells; the teachers come as the cells without a student."""
-    add_levels(runs, plan, resamples=resamples, seed=seed)
+    """All rows of one student's cells; the teachers come as the cells without a student.
+
+    Cell by cell, under the same resamples each time, so that only the SFT student's are kept.
+    """
     signature = (
         f"bootstrap:paired|R:{resamples}|unit:{'cluster' if plan.clustered else 'item'}|seed:{seed}"
     )
     maker = _Maker(plan, signature, seed)
     sft = _sft(runs) if student else []
+    if sft:
+        add_levels(sft, plan, resamples=resamples, seed=seed)
     teachers = {
         run.system["model"]: run.system["teacher"] or run.system["model"] for run in everyone
     }
@@ -95,6 +92,8 @@ def _student_rows(
     for run in runs:
         cells.setdefault(run.cell, []).append(run)
     for cell in cells.values():
+        if not _same_cell(cell, sft):
+            add_levels(cell, plan, resamples=resamples, seed=seed)
         cell.sort(key=lambda run: (run.system["seed"] is None, run.system["seed"]))
         for name in ("accuracy", "invalid", "score"):
             rows += maker.rows(name, cell, [run.levels.get(("", "", name)) for run in cell])
@@ -103,9 +102,16 @@ def _student_rows(
             pairs = _pairs(cell, sft) if not _same_cell(cell, sft) else []
             rows += _gains(maker, cell, pairs)
             rows.append(_collapse(cell, pairs or [(run, None) for run in cell]))
-    for run in runs:  # the resamples are large and no longer needed
-        run.levels.clear()
+        if not _same_cell(cell, sft):
+            _forget(cell)
+    _forget(sft)
     return rows
+
+
+def _forget(runs: Sequence[Run]) -> None:
+    """Drop the resamples, which are large and no longer needed."""
+    for run in runs:
+        run.levels.clear()
 
 
 class _Maker:
@@ -129,6 +135,8 @@ class _Maker:
             count = sum(_count(level, group) for level in found) / len(found)
             if np.isfinite([point for point, _ in parts]).any():
                 estimate, _ = self.over_seeds(parts, count)
+                if _range(measure) == (0.0, 1.0):
+                    estimate = _not_flat(estimate)
                 rows.append(_row(measure, cell[0], task, estimate, len(parts), **fields))
         return rows
 
@@ -161,6 +169,13 @@ class _Maker:
             signature=self.signature,
             n=round(count),
         )
+
+
+def _not_flat(estimate: Estimate) -> Estimate:
+    """A share of all or none: its resamples never differ, so the score interval stands in."""
+    if estimate.estimate not in (0.0, 1.0) or estimate.low != estimate.high or not estimate.n:
+        return estimate
+    return wilson(estimate.estimate * estimate.n, estimate.n)
 
 
 def _count(level: Level, group: int | None) -> float:
@@ -201,9 +216,16 @@ def _row(measure: str, run: Run, task: str, estimate: Estimate, seeds: int, **fi
     }
 
 
+_UNBOUNDED = ("forward_kl", "reverse_kl", "option_kl", "option_reverse_kl")
+
+
 def _range(measure: str) -> tuple[float, float]:
     """The values that a measure can take: no interval leaves them."""
-    if measure.endswith("kappa"):
+    if measure == "exposure_bias":
+        return (-math.inf, math.inf)
+    if measure.startswith(_UNBOUNDED) or measure == "agreement_normalised":
+        return (0.0, math.inf)
+    if measure.endswith(("kappa", "consistency", "capa")):
         return (-2.0, 2.0) if measure.startswith("gain") else (-1.0, 1.0)
     return (-1.0, 1.0) if measure.startswith(("gain", "difference")) else (0.0, 1.0)
 
@@ -236,19 +258,19 @@ def _pairs(cell: Sequence[Run], sft: Sequence[Run]) -> list[tuple[Run, Run]]:
 def _fidelity_rows(maker: _Maker, cell: Sequence[Run], teachers: Mapping[str, str]) -> list[Row]:
     """What the cell shares with its teacher, and with its own SFT student."""
     rows: list[Row] = []
-    by_teacher: dict[str, list[tuple[Run, str]]] = {}
-    for run in cell:
-        for relation, reference in run.links:
-            if relation == "teacher":
-                by_teacher.setdefault(teachers.get(reference, reference), []).append(
-                    (run, reference)
-                )
-    for teacher, links in by_teacher.items():
-        # An SFT student belongs to no teacher; compared with several it needs their names.
-        fields = {"teacher": teacher} if len(by_teacher) > 1 else {}
-        for name in SHARED:
-            levels = [run.levels.get(("teacher", reference, name)) for run, reference in links]
-            rows += maker.rows(name, cell, levels, **fields)
+    for relation in TO_TEACHER:
+        by_teacher: dict[str, list[tuple[Run, str]]] = {}
+        for run in cell:
+            for kind, reference in run.links:
+                if kind == relation:
+                    name = teachers.get(reference, reference)
+                    by_teacher.setdefault(name, []).append((run, reference))
+        for teacher, links in by_teacher.items():
+            # An SFT student belongs to no teacher; compared with several it needs their names.
+            fields = {"teacher": teacher} if len(by_teacher) > 1 else {}
+            for name in MEASURES[relation]:
+                levels = [run.levels.get((relation, reference, name)) for run, reference in links]
+                rows += maker.rows(name, cell, levels, **fields)
     own = [(run, ref) for run in cell for relation, ref in run.links if relation == "sft_student"]
     for name in OWN if own else ():
         levels = [run.levels.get(("sft_student", reference, name)) for run, reference in own]

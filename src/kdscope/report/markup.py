@@ -39,7 +39,7 @@ def marked(text: str | None, answer: str | None = None, other: str | None = None
     for match in _EQUATION.finditer(shown):
         for i in range(*match.span()):
             kinds[i] = (kinds[i] + " q").strip()
-    span = _answer_span(shown, visible(answer)) if answer else None
+    span = _answer_span(shown, visible(answer)) if isinstance(answer, str) and answer else None
     if span is not None:
         kinds[span[0] : span[1]] = ["mark"] * (span[1] - span[0])
     return Markup("").join(_wrap(part, kind) for part, kind in _runs(shown, kinds))

@@ -164,6 +164,7 @@ class Evaluate(_Record):
     samples: Annotated[int, Field(ge=0)] = 0
     batch_size: Count = 32
     choices: bool = False
+    distributions: Annotated[int, Field(ge=0)] = 8  # items per task whose tokens are compared
 
 
 class Statistics(_Record):

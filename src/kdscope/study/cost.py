@@ -229,6 +229,16 @@ def _fidelity(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[s
     return Cost(0.1 + rows * 1e-3, 4e8, rows * 60.0)
 
 
+def _distributions(
+    fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]
+) -> Cost:
+    """Both models read each item after three kinds of prefix."""
+    weights = sum(parameters.get(fields[role]["name"], 1e9) for role in ("model", "teacher"))
+    texts = 3 * sum(min(catalogue.task_size(t["name"]), fields["items"]) for t in fields["tasks"])
+    seconds = _forward(machine, weights, texts * TOKENS, texts / 16)
+    return Cost(machine.load + seconds, 4 * weights + 7e8, texts * TOKENS / 2 * 20.0)
+
+
 def _stats(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
     return Cost(10.0, 1e9, 1e5)
 
@@ -244,6 +254,7 @@ _FORMS = {
     "teacher_cache": _cache,
     "predict": _predict,
     "fidelity": _fidelity,
+    "distributions": _distributions,
     "stats": _stats,
     "report": _report,
 }

@@ -34,10 +34,19 @@ def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """A system that was evaluated, and the keys of its predict steps in the order of the tasks."""
+    """A system that was evaluated.
+
+    Attributes:
+        system: its six columns.
+        keys: of its predict steps, in the order of the tasks.
+        model: what was loaded.
+        adapter: key of what trained it; empty for an untuned model.
+    """
 
     system: dict[str, Any]
     keys: tuple[str, ...]
+    model: Mapping[str, Any]
+    adapter: tuple[str, ...]
 
 
 class _Builder:
@@ -46,6 +55,7 @@ class _Builder:
         self.training = Training(resolved, self.graph)
         self.predicts: dict[str, None] = {}
         self.fidelities: dict[str, None] = {}
+        self.distributions: dict[str, None] = {}
         self.answers: dict[str, _Answers] = {}
         self.tasks = [{"name": t, "identity": catalogue.task(t).identity} for t in resolved.tasks]
 
@@ -101,7 +111,11 @@ class _Builder:
             },
             "statistics": study.statistics.model_dump(mode="json"),
         }
-        inputs = {"predict": predicts, "fidelity": fidelities}
+        inputs = {
+            "predict": predicts,
+            "fidelity": fidelities,
+            "distributions": [*self.distributions],
+        }
         stats = self.graph.add("stats", study.name, fields, inputs)
         document = self.resolved.document()
         inputs = {"stats": [stats], **inputs, "train": [*self.training.trained]}
@@ -113,7 +127,7 @@ class _Builder:
         name = system["model"]
         if name not in self.answers:
             keys = [self._predict_task(system, model, adapter, task) for task in self.tasks]
-            self.answers[name] = _Answers(system, tuple(keys))
+            self.answers[name] = _Answers(system, tuple(keys), model, tuple(adapter))
         return self.answers[name]
 
     def _predict_task(
@@ -173,3 +187,26 @@ class _Builder:
         }
         label = f"{answers.system['model']}-to-{teacher.system['model']}"
         self.fidelities[self.graph.add("fidelity", label, fields, inputs)] = None
+        if self.study.evaluate.distributions:
+            self._distributions(answers, teacher, label)
+
+    def _distributions(self, answers: _Answers, teacher: _Answers, label: str) -> None:
+        """Token by token, on the first items of every task."""
+        evaluate = self.study.evaluate
+        fields = {
+            "system": answers.system,
+            "teacher_system": teacher.system,
+            "model": answers.model,
+            "teacher": teacher.model,
+            "adapted": bool(teacher.adapter),
+            "tasks": self.tasks,
+            "items": min(evaluate.distributions, evaluate.limit or evaluate.distributions),
+            "prompt": self.study.prompt,
+        }
+        inputs = {
+            "system": answers.keys,
+            "teacher_answers": teacher.keys,
+            "adapter": answers.adapter,
+            "teacher": teacher.adapter,
+        }
+        self.distributions[self.graph.add("distributions", label, fields, inputs)] = None

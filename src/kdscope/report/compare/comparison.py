@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,22 @@ def compare_files(
     return compare_systems(
         read_systems(paths), resamples=resamples, seed=seed, text_rows=text_rows, progress=progress
     )
+
+
+def compare(reference: str | Path, *others: str | Path, **options: Any) -> dict[str, Any]:
+    """Compare prediction files of any origin with the first of them, as ``kdscope compare --json``.
+
+    Args:
+        reference: Parquet as ``generations``, JSON Lines, lm-eval samples or an Inspect log.
+        others: the files compared with it.
+        options: ``resamples``, ``seed``, ``text_rows`` and ``progress`` of :func:`compare_files`.
+
+    Example:
+        >>> kdscope.compare("teacher.jsonl", "student.jsonl")["pairs"][0]["agreement"]["estimate"]
+    """
+    from kdscope.report.compare.show import as_json
+
+    return as_json(compare_files([Path(p) for p in (reference, *others)], **options))
 
 
 def compare_systems(

@@ -42,7 +42,8 @@ KINDS: dict[str, Kind] = {
     ),
     "distill": Kind(1, "kdscope.study.steps.distill:run", device=True, extra="train"),
     "predict": Kind(1, "kdscope.study.steps.predict:run", device=True, extra="train"),
-    "fidelity": Kind(1, "kdscope.study.steps.fidelity:run"),
-    "stats": Kind(1, "kdscope.study.steps.stats:run"),
+    "fidelity": Kind(2, "kdscope.study.steps.fidelity:run"),
+    "distributions": Kind(1, "kdscope.study.steps.distributions:run", device=True, extra="train"),
+    "stats": Kind(2, "kdscope.study.steps.stats:run"),
     "report": Kind(1, "kdscope.study.steps.report:run", reads_tables=True),
 }

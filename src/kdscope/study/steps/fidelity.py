@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import TASKS
+from kdscope.data import TASKS, load_items
 from kdscope.fidelity.rows import fidelity_rows
 from kdscope.study.context import StepContext
 
@@ -16,11 +16,19 @@ def run(
     """Item by item over all tasks; leaves ``fidelity.parquet``."""
     forms = {task["name"]: TASKS[task["name"]].form for task in fields["tasks"]}
     system = generations(inputs["system"])
+    solutions = {
+        (item.task, item.item): item.reference
+        for task in fields["tasks"]
+        for item in load_items(task["name"])
+        if item.reference
+    }
     rows: list[dict[str, Any]] = []
     for relation in ("teacher", "sft_student"):
         if relation in inputs:
             reference = generations(inputs[relation])
-            rows += fidelity_rows(reference, system, relation=relation, forms=forms)
+            rows += fidelity_rows(
+                reference, system, relation=relation, forms=forms, solutions=solutions
+            )
         context.progress(len(rows), 2 * len(system))
     tables.write("fidelity", rows, out / "fidelity.parquet")
     return {"pairs": len(rows)}

@@ -33,11 +33,15 @@ def run(
     fidelity = tables.read(
         "fidelity", *(f / "fidelity.parquet" for f in inputs.get("fidelity", []))
     )
+    distributions = tables.read(
+        "distributions", *(f / "distributions.parquet" for f in inputs.get("distributions", []))
+    )
     statistics = fields["statistics"]
     comparisons = study_comparisons(
         generations(inputs["predict"]),
         fidelity.to_pylist(),
         item_rows,
+        distributions.to_pylist(),
         resamples=statistics["resamples"],
         seed=statistics["seed"],
     )
