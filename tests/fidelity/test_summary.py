@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from kdscope import tables
@@ -146,3 +147,27 @@ def test_without_sft_there_are_levels_only():
 )
 def test_size_is_read_from_the_name(name, size):
     assert parameters(name) == size
+
+
+def test_scored_options_give_calibration_and_what_is_shared():
+    from kdscope.fidelity.calibration import brier, ece, nll
+    from kdscope.fidelity.choices import read_choices
+
+    one = synthetic.study(count=40, seeds=(0,), methods=("fkl",), students=1)
+    questions, systems, _ = one
+    rng, choices = np.random.default_rng(0), []
+    for name in systems:
+        for row in questions:
+            for option, score in zip(row["options"] or (), rng.normal(0, 2, 4), strict=False):
+                choices.append({
+                    "model": name, "task": row["task"], "item": row["item"], "option": option,
+                    "logprob": score, "logprob_per_byte": score, "gold": option == row["gold"],
+                })  # fmt: skip
+    rows = comparisons(one, choices=choices, resamples=200)
+    found = {row["measure"]: row for row in rows if row["method"] == "fkl" and row["task"] == "all"}
+    own = read_choices(pd.DataFrame([c for c in choices if c["model"].endswith("fkl/0")]))
+    for name, function in (("ece", ece), ("brier", brier), ("nll", nll)):
+        expected = function(own.p, own.gold, resamples=10).estimate
+        assert found[name]["estimate"] == pytest.approx(expected), name
+    assert found["option_kl"]["estimate"] > 0
+    assert abs(found["capa"]["estimate"]) < 0.3

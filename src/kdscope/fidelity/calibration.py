@@ -166,3 +166,46 @@ def aurc(p: ArrayLike, gold: ArrayLike) -> float:
         return float("nan")
     weights = np.diff([0.0, *(point.coverage for point in curve)])
     return float(np.dot(weights, [point.risk for point in curve]))
+
+
+# -- as sums over items, for the tables of a study -------------------------------------------------
+
+
+def calibration_columns(p: ArrayLike, gold: ArrayLike) -> dict[str, Array]:
+    """Numbers per item for :data:`CALIBRATION`; items without a known gold option are all 0.
+
+    Args:
+        p: [I, K] option probabilities.
+        gold: [I] place of the right option, -1 where unknown.
+    """
+    p, gold = np.asarray(p, float), np.asarray(gold)
+    known = gold >= 0
+    sure, right = confidence(p, gold)
+    truth = np.where(known, p[np.arange(len(p)), np.maximum(gold, 0)], 1.0)
+    columns = {
+        "calibrated": known.astype(float),
+        "brier": np.where(known, (p**2).sum(axis=1) - 2 * truth + 1, 0.0),
+        "nll": -np.log(np.maximum(truth, 1e-12)),
+    }
+    for kind, equal_mass in (("ece", False), ("ace", True)):
+        which = _bins(sure, BINS, equal_mass)
+        for b in range(BINS):
+            columns[f"{kind}{b}"] = np.where((which == b) & known, sure - right, 0.0)
+    return columns
+
+
+def _gap(kind: str) -> bootstrap.Statistic:
+    def statistic(sums: bootstrap.Sums) -> Array:
+        gaps = sum(np.abs(sums[f"{kind}{b}"].sum(axis=-1)) for b in range(BINS))
+        return divide(gaps, sums["calibrated"].sum(axis=-1))
+
+    return statistic
+
+
+CALIBRATION: dict[str, bootstrap.Statistic] = {
+    "ece": _gap("ece"),
+    "ace": _gap("ace"),
+    "brier": bootstrap.ratio("brier", "calibrated"),
+    "nll": bootstrap.ratio("nll", "calibrated"),
+}
+"""Calibration of one system on scored options; within a task the bins are those of the data."""

@@ -14,6 +14,7 @@ import pandas as pd
 
 from kdscope.fidelity.agreement import MEASURES as ANSWERS
 from kdscope.fidelity.agreement import flag_columns
+from kdscope.fidelity.calibration import CALIBRATION
 from kdscope.fidelity.choices import OPTION_MEASURES
 from kdscope.fidelity.noise import NOISE
 from kdscope.fidelity.reasoning import BY_ANSWER, ERRORS, by_answer_columns
@@ -105,6 +106,7 @@ MEASURES: dict[str, dict[str, Measure]] = {
     "sft_student": _link_measures({}),
     "tokens": _token_measures(),
     "samples": {name: Measure(statistic, "sampled") for name, statistic in NOISE.items()},
+    "calibration": {name: Measure(s, "calibrated") for name, s in CALIBRATION.items()},
     "options": {
         name: Measure(statistic, "graded_options" if name == "capa" else "scored_options")
         for name, statistic in OPTION_MEASURES.items()

@@ -19,6 +19,8 @@ import pandas as pd
 import pyarrow as pa
 
 from kdscope.fidelity.agreement import AnswerBook, by_chance
+from kdscope.fidelity.calibration import calibration_columns
+from kdscope.fidelity.choices import Scored, align, option_columns, read_choices
 from kdscope.fidelity.columns import (
     FIDELITY_COLUMNS,
     MEASURES,
@@ -102,7 +104,11 @@ def frame(table: Frame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_runs(
-    generations: Frame, fidelity: Frame, items: Frame, distributions: Frame = ()
+    generations: Frame,
+    fidelity: Frame,
+    items: Frame,
+    distributions: Frame = (),
+    choices: Frame = (),
 ) -> tuple[list[Run], Design]:
     """The study's runs with their columns, and how items are resampled.
 
@@ -122,6 +128,7 @@ def read_runs(
     _add_links(runs, fidelity, index, chance)
     _add_tokens(runs, distributions, index)
     _add_samples(runs, every, index)
+    _add_choices(runs, choices, index)
     return list(runs.values()), plan
 
 
@@ -176,6 +183,31 @@ def _add_samples(
             theirs = tables.get(reference)
             if relation == "teacher" and own is not None and theirs is not None:
                 run.link("samples", reference, noise_columns(theirs, own))
+
+
+def _add_choices(runs: Mapping[tuple[Any, ...], Run], choices: Frame, index: pd.MultiIndex) -> None:
+    """Columns of scored options: each run's calibration, and what it shares with its teacher."""
+    rows = frame(choices, ["model", "task", "item", "option", "logprob", "gold"])
+    scored = {str(key[0]): read_choices(own) for key, own in _groups(rows, ("model",))}
+    for run in runs.values():
+        own = scored.get(run.system["model"])
+        if own is None:
+            continue
+        run.link("calibration", "", _of_items(calibration_columns(own.p, own.gold), own, index))
+        for relation, reference in list(run.links):
+            if relation == "teacher" and reference in scored:
+                p, q = align(scored[reference], own)
+                columns = option_columns(p.p, q.p, q.gold, q.options)
+                run.link("options", reference, _of_items(columns, q, index))
+
+
+def _of_items(
+    columns: Mapping[str, Array], scored: Scored, index: pd.MultiIndex
+) -> dict[str, Array]:
+    places = index.get_indexer(pd.MultiIndex.from_tuples(scored.keys))
+    known = places >= 0
+    kept = {name: values[known] for name, values in columns.items()}
+    return _spread(kept, places[known], len(index))
 
 
 def sample_codes(rows: pd.DataFrame, book: AnswerBook, index: pd.MultiIndex) -> np.ndarray:

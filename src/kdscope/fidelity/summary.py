@@ -22,7 +22,7 @@ from kdscope.stats.proportions import wilson
 from kdscope.stats.records import Estimate
 
 MOSTLY_INVALID = 0.5
-TO_TEACHER = ("teacher", "tokens", "samples", "options")
+TO_TEACHER = ("teacher", "tokens", "samples", "options", "calibration")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
 GAINS = {
     "agreement": "gain_in_agreement",
@@ -39,6 +39,7 @@ def study_comparisons(
     fidelity: Frame,
     items: Frame,
     distributions: Frame = (),
+    choices: Frame = (),
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -51,6 +52,7 @@ def study_comparisons(
         fidelity: rows of ``fidelity`` with relations ``teacher`` and ``sft_student``.
         items: rows of ``items``: equal questions are resampled together, options enter kappa.
         distributions: rows of ``distributions``.
+        choices: rows of ``choices``, where options were scored.
         resamples: R.
         seed: of the resamples; 0 is a seed.
         sizes: student -> number of parameters, for the paper's correlation with size; read from the
@@ -58,7 +60,7 @@ def study_comparisons(
 
     Fractions are in [0, 1]. ``task`` is a task or ``all``, the unweighted mean over tasks.
     """
-    runs, plan = read_runs(generations, fidelity, items, distributions)
+    runs, plan = read_runs(generations, fidelity, items, distributions, choices)
     rows: list[Row] = []
     for student, own in groupby(sorted(runs, key=_student), key=_student):
         rows += _student_rows(student, list(own), plan, runs, resamples, seed)
@@ -216,7 +218,7 @@ def _row(measure: str, run: Run, task: str, estimate: Estimate, seeds: int, **fi
     }
 
 
-_UNBOUNDED = ("forward_kl", "reverse_kl", "option_kl", "option_reverse_kl")
+_UNBOUNDED = ("nll", "brier", "forward_kl", "reverse_kl", "option_kl", "option_reverse_kl")
 
 
 def _range(measure: str) -> tuple[float, float]:

@@ -36,12 +36,15 @@ def run(
     distributions = tables.read(
         "distributions", *(f / "distributions.parquet" for f in inputs.get("distributions", []))
     )
+    choices = [f / "choices.parquet" for f in inputs["predict"]]
+    scored = tables.read("choices", *(path for path in choices if path.exists()))
     statistics = fields["statistics"]
     comparisons = study_comparisons(
         generations(inputs["predict"]),
         fidelity.to_pylist(),
         item_rows,
         distributions.to_pylist(),
+        scored,
         resamples=statistics["resamples"],
         seed=statistics["seed"],
     )
