@@ -53,9 +53,11 @@ def texts() -> dict[str, float]:
     """Overlaps and steps with floors, the reference prepared once per item."""
     items = load_items("gsm8k")
     items = [item for item in items if item.reference]
-    reference = [item.reference or "" for item in items]
+    reference: list[str | None] = [item.reference or "" for item in items]
     rng = np.random.default_rng(0)
-    students = [[_reworded(text, rng) for text in reference] for _ in range(REPEATS)]
+    students: list[list[str | None]] = [
+        [_reworded(text or "", rng) for text in reference] for _ in range(REPEATS)
+    ]
     partner = partners(["gsm8k"] * len(items), [item.item for item in items])
     before = time.perf_counter()
     measure_texts(Texts(reference, students, partner), lambda done, total: None)
