@@ -25,11 +25,14 @@ def cohen_dz(differences: ArrayLike) -> Estimate:
         raise NotEstimableError("a standardised difference needs two or more differences that vary")
     t = float(values.mean() / (values.std(ddof=1) / np.sqrt(n)))
 
+    def excess(nc: float, probability: float) -> float:
+        below = float(stats.nct.cdf(t, n - 1, nc))
+        # Far from t scipy gives NaN, where the function has reached its limit, 1 or 0.
+        return (float(nc < t) if np.isnan(below) else below) - probability
+
     def bound(probability: float) -> float:
         reach = 10 * np.sqrt(n) + 2 * abs(t)
-        root: Any = optimize.brentq(
-            lambda nc: stats.nct.cdf(t, n - 1, nc) - probability, t - reach, t + reach
-        )
+        root: Any = optimize.brentq(excess, t - reach, t + reach, args=(probability,))
         return float(root) / np.sqrt(n)
 
     p = float(2 * stats.t.sf(abs(t), n - 1))
