@@ -1,20 +1,20 @@
 """Training: one optimizer step is the same however it is split; the student learns what it should."""
 
-import json
-
 import pytest
 import torch
 
 from kdscope.data.collation import Encoded, encode, pad_batch
 from kdscope.data.prompts import TEMPLATES
 from kdscope.data.records import Example
-from kdscope.distillation.cache import TeacherCache, token_digest, write_cache
+from kdscope.distillation.cache import TeacherCache
+from kdscope.distillation.cache_writing import write_cache
 from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import CachedTeacher, LiveTeacher
+from kdscope.distillation.sources import ExactStates
 from kdscope.distillation.training import Machine, Teaching, fit, largest_divisor
 from kdscope.divergences import Objective
-from kdscope.errors import CacheError, DataError, NumericalError
+from kdscope.errors import DataError, NumericalError
 from kdscope.models.adapters import add_adapter
 from tests.tiny import random_model, tokenizer
 
@@ -85,7 +85,7 @@ def test_prompts_and_padding_are_not_supervised():
 def test_cached_states_train_the_same_student_as_live_ones(tmp_path):
     live = teacher()
     (tmp_path / "cache").mkdir()
-    write_cache(tmp_path / "cache", examples(), live, pad_id=0, about={})
+    write_cache(tmp_path / "cache", examples(), ExactStates(live, 0), about={})
     cached = CachedTeacher(TeacherCache(tmp_path / "cache"), "cpu")
     by_cache = train(tmp_path, "forward_kl", teaching=Teaching(cached))
     by_live = train(tmp_path, "forward_kl", teaching=Teaching(live))
@@ -194,34 +194,6 @@ def test_an_example_without_room_for_its_answer_is_counted_and_all_of_them_an_er
     assert encoded.examples[0].length == 64
     with pytest.raises(DataError, match="max_length = 8"):
         encode(texts, tokenizer(), TEMPLATES["clean"], 8)
-
-
-def test_cache_refuses_what_it_was_not_written_for(tmp_path):
-    some = examples(4)
-    write_cache(tmp_path, some, teacher(), pad_id=0, about={"prompt": "clean"})
-    cache = TeacherCache(tmp_path, {"prompt": "clean"})
-    assert cache.tokens == sum(len(e.response) for e in some)
-    with pytest.raises(CacheError, match="prompt = 'clean', but 'paper'"):
-        TeacherCache(tmp_path, {"prompt": "paper"})
-    with pytest.raises(CacheError, match="no states of example 'other'"):
-        cache.states(Encoded("other", (1,), (2,)))
-    with pytest.raises(CacheError, match="tokens of example"):
-        cache.states(Encoded(some[0].id, (1,), (2,)))
-    shard = next(tmp_path.glob("states-*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(CacheError, match="cannot be read"):
-        TeacherCache(tmp_path).states(some[0])
-    index = json.loads((tmp_path / "index.json").read_text()) | {"version": 99}
-    (tmp_path / "index.json").write_text(json.dumps(index))
-    with pytest.raises(CacheError, match="version 99"):
-        TeacherCache(tmp_path)
-    (tmp_path / "index.json").unlink()
-    with pytest.raises(CacheError, match="not a complete"):
-        TeacherCache(tmp_path)
-
-
-def test_digest_tells_prompt_from_response():
-    assert token_digest(Encoded("a", (1, 2), (3,))) != token_digest(Encoded("a", (1,), (2, 3)))
 
 
 @pytest.mark.parametrize(("number", "most", "expected"), [(16, 5, 4), (16, 16, 16), (7, 3, 1)])

@@ -9,6 +9,7 @@ sentence, blanks on empty lines, a final line of blanks).
 Source: DESIGN, section 5; the SHA-256 of both paper strings is a test.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -149,3 +150,10 @@ def find_template(name: str) -> Template:
             "(or `chat` for models that bring their own)"
         )
     return TEMPLATES[name]
+
+
+def template_digest(template: Template) -> str:
+    """16 hex digits that change with any string that a template writes."""
+    texts = [template.prompt("Q"), template.prompt("Q", "I"), template.training_prompt("Q"),
+             template.training_prompt("Q", "I"), template.response("A")]  # fmt: skip
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

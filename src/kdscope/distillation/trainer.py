@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
 from kdscope.data.collation import Batch, Encoded, pad_batch
+from kdscope.distillation.grouped import grouped_objective
 from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import TeacherSignal
-from kdscope.divergences import Objective, fused_objective, model_head
+from kdscope.distillation.targets import States, Targets, TopK
+from kdscope.divergences import Objective, Telemetry, fused_objective, model_head
 from kdscope.errors import NumericalError
 from kdscope.models.adapters import plain
 from kdscope.models.loading import padding_id
@@ -88,6 +90,7 @@ class DistillationTrainer(Trainer):
         self.student = model
         self.vocabulary = len(tokenizer)
         self.supervised_tokens = 0
+        self.seen: Telemetry | None = None
         super().__init__(
             model=model,
             args=arguments,
@@ -116,6 +119,9 @@ class DistillationTrainer(Trainer):
         )
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             total = self.accelerator.gather(total).sum()  # type: ignore[union-attr]
+        signal = self._signal(rolled)
+        if signal is not None:
+            signal.prefetch(window)
         return [{"examples": micro, "rolled": rolled} for micro in window], total
 
     def _roll_out(self, window: list[list[Encoded]]) -> list[list[Encoded]]:
@@ -149,27 +155,81 @@ class DistillationTrainer(Trainer):
         padded = pad_batch(examples, self.pad_id)
         batch = Batch(*(part.to(self.args.device) for part in padded))
         hidden, labels = supervised_states(model, *batch)
-        signal = self.rollout_signal if inputs["rolled"] else self.signal
-        teacher_states = None if signal is None else signal.states(examples, batch)
+        signal = self._signal(inputs["rolled"])
+        targets = None if signal is None else signal.targets(examples, batch)
+        weights = self._weights(examples, num_items_in_batch, hidden.device)
+        loss = self._loss(hidden, labels, weights, examples, targets)
+        if not torch.isfinite(loss):
+            raise NumericalError(self._blame(loss, hidden, examples, targets))
+        replicas = self.args.world_size if self.args.average_tokens_across_devices else 1
+        return loss * replicas
+
+    def _signal(self, rolled: bool) -> TeacherSignal | None:
+        return self.rollout_signal if rolled else self.signal
+
+    def _loss(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        examples: Sequence[Encoded],
+        targets: Targets | None,
+    ) -> Tensor:
+        if isinstance(targets, TopK):
+            return grouped_objective(
+                hidden, self.head, labels, weights, self.objective, targets, self.vocabulary
+            )
+        noise = self.noise and self.noise.of(examples, self.state.global_step, hidden.device)
+        observed = targets is not None and self._observed()
         result = fused_objective(
             hidden,
             self.head,
             labels,
-            self._weights(examples, num_items_in_batch, hidden.device),
+            weights,
             self.objective,
-            teacher_hidden=teacher_states,
-            teacher_head=None if signal is None else signal.head,
-            teacher_noise=self.noise
-            and self.noise.of(examples, self.state.global_step, hidden.device),
+            teacher_hidden=None if targets is None else targets.hidden,
+            teacher_head=None if targets is None else targets.head,
+            teacher_noise=noise,
             vocab_size=self.vocabulary,
+            telemetry=observed,
         )
-        if not torch.isfinite(result.loss):
-            raise NumericalError(
-                f"the loss is {result.loss.item()} at optimizer step {self.state.global_step}, first "
-                f"example {examples[0].id!r}: lower the learning rate, or check the teacher's states"
-            )
-        replicas = self.args.world_size if self.args.average_tokens_across_devices else 1
-        return result.loss * replicas
+        if observed and result.telemetry is not None:
+            self.seen = result.telemetry if self.seen is None else self.seen + result.telemetry
+        return result.loss
+
+    def _observed(self) -> bool:
+        """Whether this optimizer step is logged: telemetry costs a pass over the logits."""
+        step, every = self.state.global_step, int(self.args.logging_steps)
+        return (step + 1) % every == 0
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """With the loss also what was observed of both distributions, dropped mass included."""
+        if "loss" in logs and self.seen is not None:
+            logs |= self.seen.means()
+            self.seen = None
+        super().log(logs, *args, **kwargs)
+
+    def _blame(
+        self, loss: Tensor, hidden: Tensor, examples: Sequence[Encoded], targets: Targets | None
+    ) -> str:
+        """Which step, example and place the value that is not finite comes from."""
+        lengths = [len(example.response) for example in examples]
+        places = {f"the student's last layer ({type(plain(self.student)).__name__})": hidden}
+        if isinstance(targets, States):
+            places["the teacher's states"] = targets.hidden
+        if isinstance(targets, TopK):
+            places["the teacher's log-probabilities"] = targets.logprobs
+        found = [
+            f"{place} of example {example.id!r}"
+            for place, tensor in places.items()
+            for example, part in zip(examples, tensor.split(lengths), strict=True)
+            if not torch.isfinite(part).all()
+        ]
+        where = found[0] if found else f"a head's logits, first example {examples[0].id!r}"
+        return (
+            f"the loss is {loss.item()} at optimizer step {self.state.global_step}, from {where}: "
+            "lower the learning rate, or check the teacher's states; the last checkpoint stays"
+        )
 
     def _weights(
         self, examples: Sequence[Encoded], total: Tensor | int | None, device: torch.device

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import TeacherSignal
 from kdscope.distillation.trainer import DistillationTrainer
-from kdscope.divergences import Objective, fused_objective
+from kdscope.divergences import Objective, Telemetry, fused_objective
 from kdscope.models.states import supervised_states
 
 CHECKPOINT_SECONDS = 120.0  # a training that was killed repeats at most this much
@@ -165,7 +165,8 @@ def largest_divisor(number: int, most: int) -> int:
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the ``curves`` table, without the columns of the system."""
-    measures = ("loss", "grad_norm", "learning_rate")
+    numbers = {field.name for field in fields(Telemetry)} - {"tokens"}
+    measures = ("loss", "grad_norm", "learning_rate", *sorted(numbers))
     return [
         {
             "optimizer_step": int(entry["step"]),
@@ -176,6 +177,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for entry in history
         if "loss" in entry
         for measure in measures
+        if measure in entry
     ]
 
 

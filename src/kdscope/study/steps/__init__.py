@@ -38,9 +38,9 @@ KINDS: dict[str, Kind] = {
     "sft": Kind(1, "kdscope.study.steps.sft:run", device=True, extra="train"),
     "teacher_texts": Kind(1, "kdscope.study.steps.teacher_texts:run", device=True, extra="train"),
     "teacher_cache": Kind(
-        1, "kdscope.study.steps.teacher_cache:run", device=True, extra="train", transient=True
+        2, "kdscope.study.steps.teacher_cache:run", device=True, extra="train", transient=True
     ),
-    "distill": Kind(1, "kdscope.study.steps.distill:run", device=True, extra="train"),
+    "distill": Kind(2, "kdscope.study.steps.distill:run", device=True, extra="train"),
     "predict": Kind(1, "kdscope.study.steps.predict:run", device=True, extra="train"),
     "fidelity": Kind(2, "kdscope.study.steps.fidelity:run"),
     "distributions": Kind(1, "kdscope.study.steps.distributions:run", device=True, extra="train"),

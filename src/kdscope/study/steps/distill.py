@@ -13,6 +13,7 @@ from kdscope.distillation.training import Teaching, fit
 from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter, load_trained
 from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.models.vocabulary import require_one_vocabulary
 from kdscope.study.context import StepContext
 from kdscope.study.steps.sft import machine, save
 from kdscope.study.steps.teacher import load_teacher
@@ -47,7 +48,7 @@ def run(
         train,
         fields["seed"],
         machine(context),
-        teaching=_teaching(fields, inputs, context, examples, len(tokenizer)),
+        teaching=_teaching(fields, inputs, context, examples, tokenizer),
         validation=text.validation,
     )
     return save(trained, out) | text.measures()
@@ -66,14 +67,14 @@ def _teaching(
     inputs: dict[str, list[Path]],
     context: StepContext,
     examples: Sequence[Encoded],
-    vocabulary: int,
+    tokenizer: Any,
 ) -> Teaching:
     if fields["signal"] is None:
         return Teaching()
-    live = LiveTeacher(load_teacher(fields, inputs, context)) if _needs_live(fields) else None
+    live = _live_teacher(fields, inputs, context, tokenizer) if _needs_live(fields) else None
     signal = live
     if "cache" in inputs:
-        cache = TeacherCache(inputs["cache"][0], cache_subject(fields))
+        cache = TeacherCache(inputs["cache"][0], cache_subject(fields, tokenizer))
         signal = CachedTeacher(cache, context.device)
     on_policy, rollouts = fields["on_policy"], None
     if on_policy:
@@ -84,8 +85,18 @@ def _teaching(
             fields["seed"],
         )
     sigma = fields["teacher_noise"]
-    noise = TeacherNoise(sigma, fields["seed"], vocabulary) if sigma else None
+    noise = TeacherNoise(sigma, fields["seed"], len(tokenizer)) if sigma else None
     return Teaching(signal, rollouts, live if rollouts else None, noise)
+
+
+def _live_teacher(
+    fields: dict[str, Any], inputs: dict[str, list[Path]], context: StepContext, tokenizer: Any
+) -> LiveTeacher:
+    """The teacher itself, once it is known to share the student's tokenizer."""
+    reference = fields["teacher"]
+    own = load_tokenizer(reference, context.locations.get(reference["name"]))
+    require_one_vocabulary(own, tokenizer, reference["name"], fields["student"]["name"])
+    return LiveTeacher(load_teacher(fields, inputs, context))
 
 
 def _needs_live(fields: dict[str, Any]) -> bool:

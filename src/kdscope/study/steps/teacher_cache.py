@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from kdscope.distillation.cache import write_cache
+from kdscope.data.prompts import find_template, template_digest
+from kdscope.distillation.cache_writing import Source, write_cache
 from kdscope.distillation.signals import LiveTeacher
+from kdscope.distillation.sources import ExactStates, Int8States
 from kdscope.models.loading import load_tokenizer, padding_id
+from kdscope.models.vocabulary import vocabulary_digest
 from kdscope.study.context import StepContext
 from kdscope.study.steps.teacher import load_teacher
 from kdscope.study.steps.teacher_texts import with_teacher_text
@@ -23,22 +26,36 @@ def run(
     examples = text.train
     if fields["sequences"] == "teacher":
         examples = with_teacher_text(examples, inputs["texts"][0])
-    tokens = write_cache(
+    written = write_cache(
         out,
         examples,
-        LiveTeacher(load_teacher(fields, inputs, context)),
-        pad_id=padding_id(tokenizer),
-        about=cache_subject(fields),
+        _source(fields, LiveTeacher(load_teacher(fields, inputs, context)), tokenizer),
+        about=cache_subject(fields, tokenizer),
+        parts=context.resume,
         progress=context.progress,
     )
-    return {"tokens": tokens, "cached_examples": len(examples)}
+    return {
+        "tokens": written.tokens, "bytes": written.bytes, "cached_examples": len(examples),
+        **written.measures,
+    }  # fmt: skip
 
 
-def cache_subject(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a cache belongs to, as noted in it and compared when it is opened."""
+def _source(fields: dict[str, Any], teacher: LiveTeacher, tokenizer: Any) -> Source:
+    if fields["cache_dtype"] == "int8":
+        return Int8States(teacher, padding_id(tokenizer), len(tokenizer))
+    return ExactStates(teacher, padding_id(tokenizer))
+
+
+def cache_subject(fields: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """What a cache belongs to, as noted in it and compared when it is opened.
+
+    The tokenizer is the teacher's when it is written and the student's when it is read.
+    """
     return {
         "teacher": fields["teacher"],
         "adapted": fields["adapted"],
         "prompt": fields["prompt"],
+        "template": template_digest(find_template(fields["prompt"])),
+        "tokenizer": vocabulary_digest(tokenizer),
         "sequences": fields["sequences"],
     }
