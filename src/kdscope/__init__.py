@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Study": "kdscope.study.api",
     "compare": "kdscope.report.compare.comparison",
+    "distill": "kdscope.study.single",
     "divergence": "kdscope.divergences.api",
     "open_results": "kdscope.study.results",
     "open_views": "kdscope.study.results",

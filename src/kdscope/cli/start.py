@@ -82,3 +82,34 @@ def paper(
         write_files(x, claims, folder)
         say(f"page: {write_page(x, claims, folder)}")
     emit(as_document(x, claims)) if as_json else print(in_words(x, claims))
+
+
+@app.command(rich_help_panel=START)
+def distill(
+    teacher: Annotated[str, typer.Option(help="Embedded name, hub id or checkpoint folder.")],
+    student: Annotated[str, typer.Option(help="The same.")],
+    method: Annotated[str, typer.Option(help="sft, seqkd, fkl, revkd or gkd.")],
+    data: Annotated[str, typer.Option(help="Training set of the catalogue, or a data file.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; the student goes to its model/.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="As in epochs=1 temperature=2 limit=100."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="0 is a seed.")] = 0,
+    display: Annotated[str, typer.Option(help="auto, live, plain or none.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Train one student without a study; the same command resumes, nothing is overwritten.
+
+    Example: `kdscope distill --teacher tiny-teacher --student tiny-student --method fkl --data tiny-train
+    --out runs/mine epochs=1`
+    """
+    from kdscope.study import single
+
+    given = single.parse_settings(settings or ())
+    done = single.distill(teacher, student, method, data, out, seed=seed, display=display, **given)
+    say(
+        f"{done.steps_run} steps ran, {done.steps_reused} were complete already; student: {done.model}"
+    )
+    if json:
+        emit(done.document())

@@ -192,7 +192,8 @@ class Study(_Record):
     teacher_seed: int = 0
     teacher_adapted: bool = True
     teacher_noise: NotNegative = 0.0
-    teacher_signal: Literal["cached", "live"] = "cached"
+    teacher_signal: Literal["cached", "live", "topk"] = "cached"
+    top_k: Count = 64  # tokens kept per position under `teacher_signal: topk`
     teacher_decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
     cache_dtype: Literal["exact", "int8"] = "exact"
     sequences: Literal["reference", "teacher"] | None = None

@@ -207,6 +207,8 @@ def _cache(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str,
     weights, tokens = parameters.get(fields["teacher"]["name"], 1e9), _examples(fields) * TOKENS
     seconds = _forward(machine, weights, tokens, _examples(fields) / 16)
     width = 2.0 * HIDDEN * (weights / 1e9) ** (1 / 3)
+    if fields["top_k"]:
+        return Cost(machine.load + seconds, 4 * weights + 5e8, tokens / 2 * 8 * fields["top_k"])
     bytes_each = 1 if fields["cache_dtype"] == "int8" else _bytes(fields["teacher"]["dtype"])
     return Cost(machine.load + seconds, 4 * weights + 5e8, tokens / 2 * width * bytes_each)
 

@@ -78,7 +78,15 @@ def load_study(study: str, overrides: Iterable[str] = ()) -> Resolved:
     Raises:
         ConfigError: lists every mistake with its YAML path, line and the nearest known key.
     """
-    source = read_study(study, overrides)
+    return resolve_source(read_study(study, overrides))
+
+
+def resolve_source(source: Source) -> Resolved:
+    """Check and resolve a study that was read, or made up by a program.
+
+    Raises:
+        ConfigError: lists every mistake.
+    """
     data = _with_conventions(source.data)
     finder = _Finder(source)
     record = finder.validate(data)

@@ -89,6 +89,7 @@ class Training:
             "max_length": self.train["max_length"],
             "sequences": sequences,
             "cache_dtype": self.study.cache_dtype,
+            "top_k": self.study.top_k if self.study.teacher_signal == "topk" else None,
         }
         inputs = self._teacher_input(teacher, adapted)
         if sequences == "teacher":
@@ -110,7 +111,7 @@ class Training:
         inputs: dict[str, list[str]] = {}
         if soft and (signal == "live" or on_policy > 0.0):
             inputs |= self._teacher_input(teacher, adapted)
-        if signal == "cached" and fixed_part:
+        if signal in {"cached", "topk"} and fixed_part:
             inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"])]
         if settings["sequences"] == "teacher":
             inputs["texts"] = [self.texts(teacher, adapted)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from kdscope.data.collation import Encoded
 from kdscope.distillation.cache import TeacherCache
+from kdscope.distillation.grouped import check_grouped
 from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import CachedTeacher, LiveTeacher
@@ -85,6 +86,8 @@ def _teaching(
             fields["seed"],
         )
     sigma = fields["teacher_noise"]
+    if fields["signal"] == "topk":
+        check_grouped(objective_of(fields["objective"]), sigma or 0.0)
     noise = TeacherNoise(sigma, fields["seed"], len(tokenizer)) if sigma else None
     return Teaching(signal, rollouts, live if rollouts else None, noise)
 

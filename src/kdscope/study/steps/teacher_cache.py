@@ -6,7 +6,7 @@ from typing import Any
 from kdscope.data.prompts import find_template, template_digest
 from kdscope.distillation.cache_writing import Source, write_cache
 from kdscope.distillation.signals import LiveTeacher
-from kdscope.distillation.sources import ExactStates, Int8States
+from kdscope.distillation.sources import ExactStates, Int8States, TopKStates
 from kdscope.models.loading import load_tokenizer, padding_id
 from kdscope.models.vocabulary import vocabulary_digest
 from kdscope.study.context import StepContext
@@ -41,6 +41,8 @@ def run(
 
 
 def _source(fields: dict[str, Any], teacher: LiveTeacher, tokenizer: Any) -> Source:
+    if fields["top_k"]:
+        return TopKStates(teacher, padding_id(tokenizer), len(tokenizer), fields["top_k"])
     if fields["cache_dtype"] == "int8":
         return Int8States(teacher, padding_id(tokenizer), len(tokenizer))
     return ExactStates(teacher, padding_id(tokenizer))
