@@ -68,7 +68,7 @@ class TopKStates(ExactStates):
 
     def __init__(self, teacher: LiveTeacher, pad_id: int, vocabulary: int, k: int) -> None:
         super().__init__(teacher, pad_id)
-        self.head = None
+        self.head: Head | None = None
         self.vocabulary, self.k = vocabulary, min(k, vocabulary)
         self.row_bytes = 8 * self.k
         self.tail, self.seen = 0.0, 0
