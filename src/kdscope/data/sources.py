@@ -7,7 +7,7 @@ own file (JSON, JSON Lines, CSV or Parquet) or a data set of the hub with a colu
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -133,8 +133,14 @@ def load_examples(train_set: TrainSource | TrainSet, *, limit: int | None = None
     data = find_train_set(train_set) if isinstance(train_set, str) else train_set
     if data.reader == "synthetic":
         return list(islice(synthetic.tiny_examples(), limit))
-    path = locate(data.pins[0], data.id, data.title)
-    return _examples(read_records(path), data.id, EXAMPLE_READERS[data.reader], limit)
+    files = [read_records(locate(pin, data.id, data.title)) for pin in data.pins]
+    return _examples(_in_turn(files), data.id, EXAMPLE_READERS[data.reader], limit)
+
+
+def _in_turn(files: list[list[Record]]) -> list[Record]:
+    """One record of each file after another, so that any first part of a mixture is mixed."""
+    rounds = zip_longest(*files)
+    return [record for together in rounds for record in together if record is not None]
 
 
 def _is_path(name: str | TrainSet) -> bool:

@@ -342,6 +342,18 @@ TRAIN_SETS: dict[str, TrainSet] = {
             9427, "CC BY-SA 3.0", "Clark et al. 2019, arXiv:1905.10044",
         ),
         TrainSet(
+            "arc-obqa-boolq", "ARC, OBQA and BoolQ (train)", "records",
+            (
+                adapters_part("ARC-Easy", "488a8e5e5bbbd7a630ebbfe07a1fd91b7d9d8c9b", 1092324),
+                adapters_part("ARC-Challenge", "d7e080b04bff9fd16dd85455fb04481807a088d8", 585556),
+                adapters_part("openbookqa", "75bcd5eb9f5e77a3796c05e6bb38f169d19563fc", 1987446),
+                adapters_part("boolq", "87a7beee26b49f81c450641ef2ff84f55611321f", 2599507),
+            ),
+            17754, "CC BY-SA 3.0, 4.0 and Apache-2.0",
+            "Clark et al. 2018 and 2019, Mihaylov et al. 2018",
+            "the four sets in turn, one example of each, until each is used up",
+        ),
+        TrainSet(
             "tiny-train", "tiny-train", "synthetic", (), 1000, "Apache-2.0",
             "embedded, made by kdscope",
         ),

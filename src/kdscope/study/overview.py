@@ -9,6 +9,7 @@ from typing import Any
 from kdscope.study import catalogue
 from kdscope.study.cost import Cost, costs, makespan, this_machine
 from kdscope.study.display import duration, size
+from kdscope.study.gpu_cost import A100, H100, Hours, gpu_hours, in_words
 from kdscope.study.graph import Plan, Step
 from kdscope.study.local import machine_slots
 from kdscope.study.plan import build_plan
@@ -48,6 +49,7 @@ class Overview:
                 "data": [{"file": path, "bytes": amount} for path, amount in self.missing_data()],
             },
             "total": self.totals(),
+            "gpu_hours": [hours._asdict() for hours in self.gpu_hours()],
             "steps": [self._row(step) for step in self.plan.steps.values()],
         }
 
@@ -63,6 +65,10 @@ class Overview:
             "memory": max((cost.memory for cost in todo), default=0.0),
             "disk": sum(cost.disk for cost in todo),
         }
+
+    def gpu_hours(self) -> list[Hours]:
+        """The whole plan on paper on one GPU of two kinds; none where a model's shape is unknown."""
+        return [h for h in (gpu_hours(self.plan, device) for device in (H100, A100)) if h]
 
     def missing_extras(self) -> list[str]:
         """Extras that the steps to run need and that are not installed."""
@@ -94,6 +100,7 @@ class Overview:
         for row in rows:
             lines.append("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=False))
                          + f"  {row[5]}")  # fmt: skip
+        lines += [in_words(hours) for hours in self.gpu_hours()]
         lines += [f"note: {note}" for note in self.plan.notes]
         lines += [f"missing: {path}, {size(amount)}: kdscope data fetch, or KDSCOPE_DATA"
                   for path, amount in self.missing_data()]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdscope.data.tasks import expand, find_train_set
 from kdscope.errors import DataError
+from kdscope.models.families import family_of, shape_of
 from kdscope.models.sources import EMBEDDED, SMOLLM2, TINY
 from kdscope.study import catalogue
 from kdscope.study.config import Model
@@ -41,7 +42,8 @@ class ModelRef:
         fields: identity, part of content keys: name, source, what pins the weights, dtype, layers.
         path: folder of a local checkpoint; None for embedded and hub models. Never part of a key.
         parameters: number of weights, where known or guessed from the name; for the cost model.
-        tokenizer: digest of the tokenizer's vocabulary, None where only the hub has it.
+        tokenizer: digest of the tokenizer's vocabulary, ``family:<name>`` of a known hub model, None
+            where only the hub has it.
     """
 
     name: str
@@ -89,7 +91,7 @@ def model_ref(entry: Model, folder: Path) -> ModelRef:
             "id": text,
             "revision": entry.revision or (revision if at else None),
         }
-        parameters, tokenizer = _parameters_in_name(text), None
+        parameters, tokenizer = _hub_parameters(text), _hub_tokenizer(text)
     else:
         raise UnresolvedError(
             f"there is no model {entry.model!r}{nearest(entry.model, KNOWN)}; give an embedded "
@@ -206,6 +208,24 @@ def tokenizer_digest(folder: Path) -> str | None:
 def _folder_parameters(folder: Path) -> float:
     size = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
     return size / 2
+
+
+def tokenizers_differ(one: ModelRef, other: ModelRef) -> bool:
+    """Whether two models are known to have different tokenizers; loading them finds out the rest."""
+    if one.tokenizer is None or other.tokenizer is None or one.tokenizer == other.tokenizer:
+        return False
+    kinds = {name.partition(":")[0] == "family" for name in (one.tokenizer, other.tokenizer)}
+    return len(kinds) == 1
+
+
+def _hub_tokenizer(model: str) -> str | None:
+    family = family_of(model)
+    return f"family:{family.name}" if family else None
+
+
+def _hub_parameters(model: str) -> float:
+    shape = shape_of(model)
+    return shape.weights if shape else _parameters_in_name(model)
 
 
 def _parameters_in_name(text: str) -> float:

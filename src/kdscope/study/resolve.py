@@ -17,6 +17,7 @@ from kdscope.study.references import (
     data_ref,
     model_ref,
     task_names,
+    tokenizers_differ,
 )
 from kdscope.study.source import Location, Problem, Source, describe, nearest, read_study
 
@@ -186,8 +187,7 @@ class _Finder:
                 )
         pairs = self._pairs(study, teachers, students)
         for teacher, student in pairs:
-            one, two = teachers[teacher].tokenizer, students[student].tokenizer
-            if one and two and one != two:
+            if tokenizers_differ(teachers[teacher], students[student]):
                 self.add(
                     ("students",),
                     f"teacher {teacher!r} and student {student!r} have different tokenizers: their "
