@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from kdscope.errors import ModelError
+from kdscope.models.families import family_of
 from kdscope.models.sources import (
     EMBEDDED,
     SMOLLM2,
@@ -130,9 +131,19 @@ def dequantised_smollm2(dtype: str) -> Path:
     return folder
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
 def _unreadable(reference: Mapping[str, Any], location: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     hint = "check the folder's files"
-    if reference["source"] == "hub":
+    family = family_of(location)
+    if reference["source"] == "hub" and family and family.gated and not _offline():
+        hint = (
+            f"{location} is gated: accept its licence at https://huggingface.co/{location} with your "
+            "account, then `hf auth login` on this machine; or give a checkpoint folder instead of the id"
+        )
+    elif reference["source"] == "hub":
         hint = "check the id and revision, `hf auth login` for gated models, or HF_HUB_OFFLINE"
     return f"cannot load {reference['name']!r} from {location!r}: {reason}. What to do: {hint}."
