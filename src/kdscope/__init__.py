@@ -9,6 +9,7 @@ _HOME = {
     "compare": "kdscope.report.compare.comparison",
     "distill": "kdscope.study.single",
     "divergence": "kdscope.divergences.api",
+    "evaluate": "kdscope.study.evaluate",
     "open_results": "kdscope.study.results",
     "open_views": "kdscope.study.results",
 }

@@ -81,7 +81,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "decoding": TEXT,  # greedy | sample(t=1.0) | ...
         "prompt_hash": TEXT,
         "text": TEXT,  # raw, never truncated
-        "finish_reason": TEXT,  # stop | length | run_on
+        "finish_reason": TEXT,  # stop | length | run_on | too_long (never asked)
         "tokens": WHOLE,
         "mean_logprob": REAL,  # nats per generated token
         "answer_strict": TEXT,
@@ -190,14 +190,18 @@ def from_rows(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     )
 
 
-def write(table: str, rows: Any, path: Path) -> None:
-    """Write an Arrow table or dicts atomically (temporary, then rename); bytes depend on content alone."""
+def write(table: str, rows: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write an Arrow table or dicts atomically (temporary, then rename); bytes depend on content alone.
+
+    ``metadata`` is kept with the file's schema; readers of tables ignore it.
+    """
     data = rows if isinstance(rows, pa.Table) else from_rows(table, rows)
     if data.schema.names != list(SCHEMAS[table]):
         raise TableError(f"table {table!r} must have the columns {list(SCHEMAS[table])}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    pq.write_table(data.cast(schema(table)), temporary, compression="zstd")
+    typed = data.cast(schema(table)).replace_schema_metadata(dict(metadata or {}) or None)
+    pq.write_table(typed, temporary, compression="zstd")
     os.replace(temporary, path)
 
 

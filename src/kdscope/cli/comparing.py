@@ -70,6 +70,46 @@ def compare(
     emit(document(found)) if as_json else print(as_text(found))
 
 
+@app.command("evaluate", rich_help_panel=COMPARE)
+def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
+    model: Annotated[
+        str, typer.Argument(help="A name, hub id, checkpoint or adapter folder, or training step.")
+    ],
+    tasks: Annotated[list[str], typer.Option(help="Tasks or suites; repeat, or split by commas.")],
+    out: Annotated[Path, typer.Option(help="The prediction file, .parquet.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Items per task.")] = None,
+    prompt: Annotated[str, typer.Option(help="clean, paper or chat.")] = "clean",
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    samples: Annotated[int, typer.Option(min=0, help="More answers, at temperature 1.")] = 0,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The task's own.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws; 0 is a seed.")] = 0,
+    choices: Annotated[bool, typer.Option("--choices", help="Also score the options.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Answer tasks with one model, into one prediction file; the same command resumes.
+
+    Example: `kdscope evaluate tiny-teacher --tasks tiny-math,tiny-choice --out teacher.parquet`
+    """
+    from importlib.util import find_spec
+
+    from kdscope.errors import missing_extra
+
+    if find_spec("torch") is None:
+        raise missing_extra("train", "torch", "answering with a model")
+    from kdscope.study.evaluate import as_text, evaluate
+
+    found = evaluate(
+        model, ",".join(tasks), out, dtype=dtype, say=say, limit=limit, prompt=prompt,
+        temperature=temperature, samples=samples, max_new_tokens=max_new_tokens,
+        batch_size=batch_size, seed=seed, choices=choices,
+    )  # fmt: skip
+    if found["complete_before"]:
+        say(f"{out} was complete: nothing to do")
+    emit(found) if as_json else print(as_text(found))
+
+
 @app.command(rich_help_panel=COMPARE)
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdscope.data.prompts import Template
+from kdscope.data.prompts import Template, encode_prompts
 from kdscope.data.records import Example
 from kdscope.errors import DataError
 
@@ -51,9 +51,9 @@ def encode(
         DataError: no example has a supervised token within ``max_length`` tokens.
     """
     examples = list(examples)
-    prompts = tokenizer([template.training_prompt(e.instruction, e.input) for e in examples])[
-        "input_ids"
-    ]
+    prompts = encode_prompts(
+        tokenizer, template, [template.training_prompt(e.instruction, e.input) for e in examples]
+    )
     responses = tokenizer(
         [template.response(e.output) for e in examples], add_special_tokens=False
     )["input_ids"]

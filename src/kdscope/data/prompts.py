@@ -10,7 +10,7 @@ Source: DESIGN, section 5; the SHA-256 of both paper strings is a test.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,11 @@ class Template(Protocol):
     @property
     def name(self) -> str:
         """As written in a study file."""
+        ...
+
+    @property
+    def special_tokens(self) -> bool:
+        """Whether the tokenizer adds its own opening tokens; False where the string brings them."""
         ...
 
     def prompt(self, instruction: str, input: str = "") -> str:
@@ -46,6 +51,7 @@ class Clean:
     """``### Instruction`` / ``### Input`` / ``### Response`` without leading or trailing blanks."""
 
     name: str = "clean"
+    special_tokens: bool = True
 
     def prompt(self, instruction: str, input: str = "") -> str:
         """Ends in ``### Response:``; the response brings its own newline."""
@@ -78,6 +84,7 @@ class Paper:
     """The reference's strings, faults included: nothing is stripped."""
 
     name: str = "paper"
+    special_tokens: bool = True
 
     def prompt(self, instruction: str, input: str = "") -> str:
         """One blank after the wording without input, none with it; ends in sixteen blanks."""
@@ -111,6 +118,7 @@ class Chat:
 
     render: Callable[..., str]
     name: str = "chat"
+    special_tokens: bool = False
 
     def prompt(self, instruction: str, input: str = "") -> str:
         """Ends as the model's template opens the assistant's turn."""
@@ -142,8 +150,10 @@ def chat_template(tokenizer: Any) -> Template:
     return Chat(tokenizer.apply_chat_template)
 
 
-def find_template(name: str) -> Template:
-    """A template by name. Raises DataError with the valid names."""
+def find_template(name: str, tokenizer: Any = None) -> Template:
+    """A template by name; ``chat`` is the tokenizer's own. Raises DataError with the valid names."""
+    if name == "chat":
+        return chat_template(tokenizer)
     if name not in TEMPLATES:
         raise DataError(
             f"there is no prompt template {name!r}; choose one of {', '.join(TEMPLATES)} "
@@ -157,3 +167,8 @@ def template_digest(template: Template) -> str:
     texts = [template.prompt("Q"), template.prompt("Q", "I"), template.training_prompt("Q"),
              template.training_prompt("Q", "I"), template.response("A")]  # fmt: skip
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def encode_prompts(tokenizer: Any, template: Template, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of prompts that the template wrote, in training, generation and scoring alike."""
+    return tokenizer(list(prompts), add_special_tokens=template.special_tokens)["input_ids"]

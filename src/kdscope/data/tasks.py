@@ -46,6 +46,7 @@ class Task:
             own.
         max_new_tokens: a length that holds the reference answers.
         faults: what a reader of the score must know; empty if nothing is known.
+        statement: how a text chooses an option, for scoring by likelihood.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Task:
     options: tuple[str, ...] | None = None
     max_new_tokens: int = 256
     faults: str = ""
+    statement: str = "the correct answer is {}"
 
     @property
     def identity(self) -> str:
@@ -147,6 +149,7 @@ TASKS: dict[str, Task] = {
             254, "Apache-2.0", "Ling et al. 2017, arXiv:1705.04146", chance=0.2, majority=63 / 254,
             options=("A", "B", "C", "D", "E"),
             faults="the reference takes the first capital A to E of the text for the answer",
+            statement="The answer is ({}).",
         ),
         Task(
             "hellaswag", "HellaSwag", "word", "adapters",
@@ -265,6 +268,7 @@ TASKS: dict[str, Task] = {
         Task(
             "tiny-choice", "tiny-choice", "word", "synthetic", (), 250, "Apache-2.0",
             "embedded, made by kdscope", chance=0.25, max_new_tokens=48,
+            statement="The answer is {}.",
         ),
     )
 }  # fmt: skip

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kdscope.errors import DataError
+from kdscope.generation.journal import Journal, batch_name
+from kdscope.generation.key_values import roomy_cache
 from kdscope.generation.settings import Completion, Decoding
 from kdscope.models.loading import padding_id
 
@@ -31,6 +33,7 @@ def generate(
     *,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    journal: Journal | None = None,
 ) -> list[Completion]:
     """Answers to ``prompts``, in their order; batches are sorted by length and fixed by the arguments.
 
@@ -43,6 +46,7 @@ def generate(
         decoding: length, temperature, seed, stop texts.
         batch_size: rows per batch.
         progress: called with (answers done, answers in all) after each batch.
+        journal: batches that it holds are taken from there, others are added to it.
 
     Raises:
         DataError: a prompt and its answer do not fit into the model's context.
@@ -53,17 +57,35 @@ def generate(
     answers: list[Completion | None] = [None] * len(prompts)
     done = 0
     for rows in length_sorted_batches(prompts, batch_size):
-        uniforms = None
-        if decoding.temperature > 0:
-            draws = [uniform_draws(decoding.seed, keys[i], decoding.max_new_tokens) for i in rows]
-            uniforms = torch.from_numpy(np.stack(draws)).to(model.device)
-        batch = _Batch(model, tokenizer, [prompts[i] for i in rows], decoding, uniforms)
-        for i, completion in zip(rows, batch.run(), strict=True):
+        asked = [prompts[i] for i in rows]
+        names = [keys[i] for i in rows]
+        mark = batch_name(names, asked, decoding) if journal else ""
+        found = journal.find(mark) if journal else None
+        if found is None:
+            found = _decode(model, tokenizer, asked, names, decoding)
+            if journal:
+                journal.add(mark, found)
+        for i, completion in zip(rows, found, strict=True):
             answers[i] = completion
         done += len(rows)
         if progress is not None:
             progress(done, len(prompts))
     return [answer for answer in answers if answer is not None]
+
+
+def _decode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    decoding: Decoding,
+) -> list[Completion]:
+    """One batch, to its end."""
+    uniforms = None
+    if decoding.temperature > 0:
+        draws = [uniform_draws(decoding.seed, key, decoding.max_new_tokens) for key in keys]
+        uniforms = torch.from_numpy(np.stack(draws)).to(model.device)
+    return _Batch(model, tokenizer, prompts, decoding, uniforms).run()
 
 
 def length_sorted_batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
@@ -128,7 +150,7 @@ class _Batch:
             self.ids[row, width - len(prompt) :] = torch.tensor(prompt, device=model.device)
             self.mask[row, width - len(prompt) :] = 1
         self.positions = (self.mask.cumsum(-1) - 1).clamp_min(0)
-        self.cache = DynamicCache(config=model.config)
+        self.cache = roomy_cache(model, width + decoding.max_new_tokens)
 
     @torch.inference_mode()
     def run(self) -> list[Completion]:
@@ -164,7 +186,8 @@ class _Batch:
         if self.uniforms is None:
             chosen = logits.argmax(-1)
         else:
-            scaled = (logits / self.decoding.temperature).softmax(-1).double().cumsum(-1)
+            p = _nucleus((logits / self.decoding.temperature).softmax(-1), self.decoding.top_p)
+            scaled = p.double().cumsum(-1)
             threshold = self.uniforms[self.rows, step, None] * scaled[:, -1:]
             chosen = torch.searchsorted(scaled, threshold, right=True).squeeze(-1)
             chosen = chosen.clamp_max(logits.shape[-1] - 1)
@@ -207,6 +230,15 @@ class _Batch:
             self.mask = self.mask[index]
             self.cache.batch_select_indices(index)
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=-1)
+
+
+def _nucleus(p: Float[Tensor, "B V"], top_p: float) -> Float[Tensor, "B V"]:
+    """Probabilities with 0 outside the smallest top set of mass ``top_p`` (not renormalised)."""
+    if top_p >= 1:
+        return p
+    ordered, places = p.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    return torch.zeros_like(p).scatter(-1, places, ordered.masked_fill(before >= top_p, 0.0))
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -186,7 +186,7 @@ class Study(_Record):
     students: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     pairs: tuple[tuple[str, str], ...] | None = None
     include_base: bool = False
-    prompt: Literal["clean", "paper"] = "clean"
+    prompt: Literal["clean", "paper", "chat"] = "clean"
     train: Train
     teacher_train: Annotated[TeacherTrain, BeforeValidator(_as_settings)] = TeacherTrain()
     teacher_seed: int = 0

@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
         2, "kdscope.study.steps.teacher_cache:run", device=True, extra="train", transient=True
     ),
     "distill": Kind(2, "kdscope.study.steps.distill:run", device=True, extra="train"),
-    "predict": Kind(1, "kdscope.study.steps.predict:run", device=True, extra="train"),
+    "predict": Kind(2, "kdscope.study.steps.predict:run", device=True, extra="train"),
     "fidelity": Kind(2, "kdscope.study.steps.fidelity:run"),
     "distributions": Kind(1, "kdscope.study.steps.distributions:run", device=True, extra="train"),
     "stats": Kind(2, "kdscope.study.steps.stats:run"),

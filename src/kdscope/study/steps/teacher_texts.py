@@ -51,7 +51,8 @@ def run(
 def decoding_of(fields: dict[str, Any], room: int, seed: int) -> Decoding:
     """A step's ``decoding`` field as settings, at most ``room`` new tokens where none are given."""
     temperature = 0.0 if fields["strategy"] == "greedy" else float(fields["temperature"])
-    return Decoding(fields["max_new_tokens"] or max(1, room), temperature, seed)
+    new_tokens = fields["max_new_tokens"] or max(1, room)
+    return Decoding(new_tokens, temperature, seed, top_p=fields["top_p"])
 
 
 def with_teacher_text(examples: list[Encoded], folder: Path) -> list[Encoded]:

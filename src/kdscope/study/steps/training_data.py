@@ -4,8 +4,9 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kdscope.data import TEMPLATES, load_examples
+from kdscope.data import load_examples
 from kdscope.data.collation import Encoded, encode
+from kdscope.data.prompts import find_template
 from kdscope.data.records import Example
 
 
@@ -46,7 +47,7 @@ def training_text(
 ) -> TrainingText:
     """The reference text of a training step."""
     examples, validation = split_examples(data, path)
-    template = TEMPLATES[prompt]
+    template = find_template(prompt, tokenizer)
     encoded = encode(examples, tokenizer, template, max_length)
     held = encode(validation, tokenizer, template, max_length).examples if validation else []
     return TrainingText(encoded.examples, held, encoded.cut, encoded.dropped)

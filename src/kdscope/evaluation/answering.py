@@ -1,0 +1,118 @@
+"""Answers of one model to the items of one task: prompts, decoding, grading, rows of ``generations``."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kdscope.data.prompts import Template, encode_prompts
+from kdscope.data.records import Item
+from kdscope.evaluation.grading import grade
+from kdscope.generation.decoding import generate
+from kdscope.generation.journal import Journal
+from kdscope.generation.settings import Completion, Decoding
+
+TOO_LONG = "too_long"  # finish reason of an item whose prompt leaves no room for an answer
+Row = dict[str, Any]
+
+
+class Asking(NamedTuple):
+    """How items are put to a model.
+
+    Attributes:
+        template: writes the prompts.
+        decodings: one per sample; sample 0 is the headline.
+        batch_size: rows per batch; part of the answers' identity to the last bit.
+    """
+
+    template: Template
+    decodings: tuple[Decoding, ...]
+    batch_size: int = 32
+
+
+def with_samples(headline: Decoding, samples: int, temperature: float) -> tuple[Decoding, ...]:
+    """The headline decoding, and ``samples`` further ones drawn at a temperature."""
+    drawn = dataclasses.replace(headline, temperature=temperature)
+    return (headline, *[drawn] * samples)
+
+
+def answer_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    asking: Asking,
+    system: Row,
+    *,
+    journal: Journal | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Ask every item once per decoding, and grade.
+
+    An item whose prompt and answer do not fit into the model's context is not asked: its row has the
+    finish reason ``too_long`` and counts as invalid.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: the model's.
+        items: of one task.
+        asking: prompts, decodings, batch size.
+        system: the columns that say who answers.
+        journal: keeps finished batches.
+        progress: called with (answers done, answers in all) after each batch.
+
+    Raises:
+        DataError: not one item fits.
+    """
+    prompts = [asking.template.prompt(item.question, item.input) for item in items]
+    encoded = encode_prompts(tokenizer, asking.template, prompts)
+    rows: list[Row] = []
+    total = len(items) * len(asking.decodings)
+    for sample, decoding in enumerate(asking.decodings):
+        asked = _fitting(model, encoded, decoding) or list(range(len(items)))
+        done = sample * len(items) + len(items) - len(asked)
+        answers = generate(
+            model,
+            tokenizer,
+            [encoded[i] for i in asked],
+            [f"{items[i].task}/{items[i].item}/{sample}" for i in asked],
+            decoding,
+            batch_size=asking.batch_size,
+            progress=progress and (lambda n, _, done=done: progress(done + n, total)),
+            journal=journal,
+        )
+        given = dict(zip(asked, answers, strict=True))
+        for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
+            answer = given.get(i, Completion((), TOO_LONG, 0.0))
+            text = tokenizer.decode(list(answer.tokens), skip_special_tokens=True)
+            known = {**system, "sample": sample, "decoding": decoding.name}
+            rows.append({**known, **_row(item, prompt, answer, str(text))})
+    return rows
+
+
+def too_long(rows: Sequence[Row]) -> int:
+    """How many items were not asked because their prompt is too long."""
+    return sum(row["finish_reason"] == TOO_LONG for row in rows if row["sample"] == 0)
+
+
+def _fitting(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], decoding: Decoding
+) -> list[int]:
+    """Places of the prompts that leave room for an answer."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    room = None if context is None else context - decoding.max_new_tokens
+    return [i for i, prompt in enumerate(prompts) if room is None or len(prompt) <= room]
+
+
+def _row(item: Item, prompt: str, answer: Completion, text: str) -> Row:
+    return {
+        "task": item.task,
+        "item": item.item,
+        "prompt_hash": hashlib.sha256(prompt.encode()).hexdigest()[:16],
+        "text": text,
+        "finish_reason": answer.finish_reason,
+        "tokens": len(answer.tokens),
+        "mean_logprob": answer.mean_logprob if answer.tokens else None,
+        **grade(text, item)._asdict(),
+    }

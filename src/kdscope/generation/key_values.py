@@ -1,0 +1,54 @@
+"""A key-value cache with room for the whole answer, so that a new token is written and nothing copied.
+
+transformers' own layer joins old and new states at every token; on a CPU with 64 rows that was a fifth of
+the time of decoding, and more the longer the answers.
+"""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+
+class _RoomyLayer(DynamicLayer):
+    """The states of one layer in a buffer of fixed length; ``keys`` and ``values`` are views of it."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.length = room, 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Float[Tensor, "B heads T D"], Float[Tensor, "B heads T D"]]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.key_room, self.value_room = self._buffer(key_states), self._buffer(value_states)
+        end = self.length + key_states.shape[-2]
+        self.key_room[:, :, self.length : end] = key_states
+        self.value_room[:, :, self.length : end] = value_states
+        self.length = end
+        self._look()
+        return self.keys, self.values  # type: ignore[return-value]
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
+        self._look()
+
+    def _buffer(self, states: Tensor) -> Tensor:
+        rows, heads, _, width = states.shape
+        return states.new_empty(rows, heads, self.room, width)
+
+    def _look(self) -> None:
+        self.keys = self.key_room[:, :, : self.length]
+        self.values = self.value_room[:, :, : self.length]
+
+
+def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
+    """An empty cache for ``room`` tokens; layers with a form of their own (sliding, linear) keep it."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [
+        _RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
+    return cache

@@ -1,0 +1,232 @@
+"""``kdscope evaluate``: one model, some tasks, one prediction file."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from kdscope import tables
+from kdscope.data.prompts import find_template
+from kdscope.data.records import Item
+from kdscope.data.sources import load_items
+from kdscope.data.tasks import find_task
+from kdscope.errors import ConfigError, StoreError
+from kdscope.evaluation.answering import Asking, Row, answer_rows, too_long, with_samples
+from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
+from kdscope.generation.journal import Journal
+from kdscope.generation.settings import Decoding
+from kdscope.models.adapters import load_trained, merged
+from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.stats.proportions import proportion
+from kdscope.study import catalogue
+from kdscope.study.identity import digest
+from kdscope.study.references import UnresolvedError, task_names
+from kdscope.study.subject import Subject, find_subject
+
+_MARK = b"kdscope_evaluation"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is evaluated.
+
+    Attributes:
+        limit: items per task; None is all.
+        prompt: ``clean``, ``paper`` or ``chat``.
+        temperature: of the headline answer; 0 is greedy.
+        samples: further answers per item, drawn at temperature 1, for noise floors.
+        max_new_tokens: None is each task's own.
+        batch_size: rows per batch.
+        seed: keys the draws.
+        choices: also score the options by likelihood.
+    """
+
+    limit: int | None = None
+    prompt: str = "clean"
+    temperature: float = 0.0
+    samples: int = 0
+    max_new_tokens: int | None = None
+    batch_size: int = 32
+    seed: int = 0
+    choices: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.samples < 0 or (self.limit is not None and self.limit < 1):
+            raise ConfigError(
+                f"batch_size is {self.batch_size}, samples {self.samples}, limit {self.limit}; "
+                "batch_size and limit must be at least 1, samples at least 0"
+            )
+
+
+def evaluate(
+    model: str,
+    tasks: str | Sequence[str],
+    out: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Answer tasks with one model and write the answers as a ``generations`` table.
+
+    Finished batches are kept in ``<out>.partial`` until the file is complete, so the same call goes on
+    where a killed one stopped; when everything is there it does nothing.
+
+    Args:
+        model: embedded name, hub id, checkpoint folder, adapter folder, or a run's training step.
+        tasks: ids or suites.
+        out: the Parquet file; with ``choices`` the scored options go to ``<stem>.choices.parquet``.
+        dtype: of the weights; ``auto`` is float32 for embedded models, else bfloat16.
+        device: ``cpu`` or ``cuda``; by default the accelerator where there is one.
+        say: takes lines about progress.
+        settings: fields of :class:`Settings`.
+
+    Returns:
+        ``{model, out, tasks: [{task, n, accuracy: {estimate, low, high, signature}, score, invalid,
+        too_long}], complete_before}``; accuracy is None for free text.
+
+    Raises:
+        UserError: an unknown model, task or template; absent data; ``out`` holds something else.
+    """
+    how, path = Settings(**settings), Path(out)
+    names = _tasks(tasks)
+    find_template(how.prompt) if how.prompt != "chat" else None
+    if path.suffix != ".parquet":
+        raise ConfigError(f"the prediction file {path} must end in .parquet")
+    subject = find_subject(model, dtype)
+    items = {name: load_items(name, limit=how.limit) for name in names}
+    mark = _mark(subject, names, how)
+    before = _is_complete(path, mark)
+    if not before:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        _answer(subject, items, how, path, mark, device, say)
+    rows = tables.read("generations", path).to_pylist()
+    return {
+        "model": subject.name,
+        "out": str(path),
+        "tasks": [_summary(name, [row for row in rows if row["task"] == name]) for name in names],
+        "complete_before": before,
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The summary for people."""
+    lines = [f"{'task':<16}{'n':>7}{'accuracy (95 %)':>24}{'score':>8}{'invalid':>9}"]
+    for row in found["tasks"]:
+        share = row["accuracy"]
+        shown = (
+            f"{share['estimate']:.1%} [{share['low']:.1%}, {share['high']:.1%}]" if share else "-"
+        )
+        lines.append(
+            f"{row['task']:<16}{row['n']:>7,}{shown:>24}{row['score']:>8.3f}{row['invalid']:>9,}"
+        )
+    return "\n".join(lines)
+
+
+def choices_file(out: Path) -> Path:
+    """Where the scored options of a prediction file go."""
+    return out.with_name(f"{out.stem}.choices.parquet")
+
+
+def _tasks(tasks: str | Iterable[str]) -> list[str]:
+    listed = tasks.split(",") if isinstance(tasks, str) else list(tasks)
+    try:
+        return task_names([name.strip() for name in listed if name.strip()])
+    except UnresolvedError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _mark(subject: Subject, names: Sequence[str], how: Settings) -> str:
+    """Digest of everything that can change the file."""
+    data = [[name, catalogue.task(name).identity] for name in names]
+    return digest([subject.name, subject.identity, data, asdict(how)])
+
+
+def _is_complete(path: Path, mark: str) -> bool:
+    """Whether the file is this evaluation's. Raises StoreError if it is anything else."""
+    if not path.exists():
+        return False
+    try:
+        found = (pq.read_schema(path).metadata or {}).get(_MARK, b"").decode()
+    except (OSError, ValueError):
+        found = ""
+    if found == mark:
+        return True
+    what = "another evaluation (model, tasks or settings differ)" if found else "something else"
+    raise StoreError(
+        f"{path} exists and holds {what}; nothing was written over it. "
+        "Give another --out, or remove the file first"
+    )
+
+
+def _answer(
+    subject: Subject,
+    items: dict[str, list[Item]],
+    how: Settings,
+    path: Path,
+    mark: str,
+    device: str,
+    say: Callable[[str], None],
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    journal = Journal(partial, mark)
+    if len(journal):
+        say(f"{len(journal)} finished batches found in {partial}")
+    tokenizer = load_tokenizer(subject.reference, subject.path)
+    model = load_model(subject.reference, subject.path, device)
+    if subject.trained is not None:
+        model = merged(load_trained(model, subject.trained))
+    template = find_template(how.prompt, tokenizer)
+    system = {"model": subject.name, "settings": "{}"}
+    rows: list[Row] = []
+    scored: list[Row] = []
+    for name, asked in items.items():
+        asking = Asking(template, _decodings(name, how), how.batch_size)
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            say(f"{name}: {done:,} of {total:,} answers")
+
+        rows += answer_rows(
+            model.eval(), tokenizer, asked, asking, system, journal=journal, progress=progress
+        )
+        if how.choices and can_be_scored(asked):
+            scored += choice_rows(
+                model, tokenizer, asked, template, system, batch_size=how.batch_size
+            )
+    if too_long(rows):
+        say(f"{too_long(rows)} prompts leave no room in the model's context: counted as invalid")
+    if how.choices:
+        tables.write("choices", scored, choices_file(path))
+    tables.write("generations", rows, path, {_MARK.decode(): mark})
+    partial.unlink()
+
+
+def _decodings(task: str, how: Settings) -> tuple[Decoding, ...]:
+    length = how.max_new_tokens or find_task(task).max_new_tokens
+    headline = Decoding(length, how.temperature, how.seed)
+    return with_samples(headline, how.samples, 1.0)
+
+
+def _summary(task: str, rows: Sequence[Row]) -> dict[str, Any]:
+    first = [row for row in rows if row["sample"] == 0]
+    graded = [row["correct"] for row in first if row["correct"] is not None]
+    share = proportion(graded) if graded else None
+    return {
+        "task": task,
+        "n": len(first),
+        "accuracy": share
+        and {
+            "estimate": share.estimate,
+            "low": share.low,
+            "high": share.high,
+            "signature": share.signature,
+        },
+        "score": sum(row["score"] for row in first) / len(first),
+        "invalid": sum(not row["valid"] for row in first),
+        "too_long": too_long(first),
+    }
