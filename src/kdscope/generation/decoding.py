@@ -59,11 +59,11 @@ def generate(
     for rows in length_sorted_batches(prompts, batch_size):
         asked = [prompts[i] for i in rows]
         names = [keys[i] for i in rows]
-        mark = batch_name(names, asked, decoding) if journal else ""
-        found = journal.find(mark) if journal else None
+        mark = batch_name(names, asked, decoding) if journal is not None else ""
+        found = None if journal is None else journal.find(mark)
         if found is None:
             found = _decode(model, tokenizer, asked, names, decoding)
-            if journal:
+            if journal is not None:
                 journal.add(mark, found)
         for i, completion in zip(rows, found, strict=True):
             answers[i] = completion
