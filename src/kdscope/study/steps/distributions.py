@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import TEMPLATES, load_items
+from kdscope.data import load_items
 from kdscope.data.collation import Encoded
+from kdscope.data.prompts import encode_prompts, find_template
 from kdscope.data.records import Item
 from kdscope.fidelity.distributions import TokenComparison, distribution_rows
 from kdscope.models.adapters import load_trained, merged
@@ -35,8 +36,10 @@ def run(
         vocabulary=len(tokenizer),
     )
     items = [i for t in fields["tasks"] for i in load_items(t["name"], limit=fields["items"])]
-    template = TEMPLATES[fields["prompt"]]
-    prompts = tokenizer([template.prompt(item.question, item.input) for item in items])["input_ids"]
+    template = find_template(fields["prompt"], tokenizer)
+    prompts = encode_prompts(
+        tokenizer, template, [template.prompt(item.question, item.input) for item in items]
+    )
     texts = {
         prefix: _encoded(items, prompts, found, tokenizer, template)
         for prefix, found in _texts(items, inputs).items()
