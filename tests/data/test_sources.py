@@ -229,11 +229,25 @@ def test_every_training_set_reads_its_exact_form(empty_cache, name):
     records = TRAINING[data.reader]
     if name == "dolly":
         records = [{"instruction": "Q", "context": "C", "response": "A", "category": "qa"}]
-    place(data.pins[0], records, empty_cache / "data")
-    (example,) = load_examples(name)
+    for pin in data.pins:
+        place(pin, records, empty_cache / "data")
+    example, *others = load_examples(name)
+    assert len(others) == len(data.pins) - 1
     expected = {"gsm8k": "2+3 = 5\nThe answer is 5.", "self_instruct": "done"}
     assert example.output == expected.get(data.reader, "A")
     assert example.input == ("C" if name in {"dolly", "self-instruct-seed"} else "")
+
+
+def test_a_mixture_takes_one_example_of_each_file_in_turn(empty_cache):
+    mixture = TRAIN_SETS["arc-obqa-boolq"]
+    for number, pin in enumerate(mixture.pins):
+        of_this = [
+            {"instruction": f"Q{number}{i}", "input": "", "output": "A"}
+            for i in range(1 + number % 2)
+        ]
+        place(pin, of_this, empty_cache / "data")
+    asked = [example.instruction for example in load_examples(mixture.id)]
+    assert asked == ["Q00", "Q10", "Q20", "Q30", "Q11", "Q31"]
 
 
 @pytest.mark.parametrize("name", ["tiny-math", "tiny-long", "tiny-choice"])

@@ -29,9 +29,10 @@ def add_kinds() -> None:
 
 def run(fields, inputs, out, context):
     """Behave as told, then write a number that depends on fields and inputs alone."""
-    tried = context.resume / "tried"
-    count = int(tried.read_text()) + 1 if tried.exists() else 1
-    tried.write_text(str(count))
+    tried = context.resume / "tried"  # one byte an attempt: whoever is killed leaves a whole number
+    with tried.open("ab") as file:
+        file.write(b"x")
+    count = tried.stat().st_size
     print(f"this is {fields['name']}, attempt {context.attempt}")
     context.progress(0, 1)
     behaviour = BEHAVIOURS.get(fields.get("do", ""))
