@@ -53,7 +53,11 @@ class RayEngine:
         self._shown: dict[str, float] = {}
         self._on_core = self._ray.remote(max_retries=0)(serve)
         self._on_gpu = self._ray.remote(max_retries=0, max_calls=1)(serve)  # frees its memory
-        self._check_storage()
+        try:
+            self._check_storage()
+        except BaseException:
+            self.close()  # nobody holds an engine that was refused
+            raise
 
     def free(self) -> int:
         """Slots (a GPU each, or a core where there are none) without a job."""
