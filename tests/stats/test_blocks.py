@@ -1,5 +1,7 @@
 """Treatments in blocks: Friedman, Nemenyi, the mixed model, equivalence."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from statsmodels.stats.anova import anova_lm
 from kdscope.errors import NotEstimableError
 from kdscope.stats.equivalence import tost_paired
 from kdscope.stats.mixed import treatment_contrasts, treatment_effect
-from kdscope.stats.ranks import friedman, nemenyi
+from kdscope.stats.ranks import friedman, friedman_permutation, nemenyi
 
 
 def _table(blocks=9, effect=(0.0, 1.0, 3.0), seed=3):
@@ -35,6 +37,18 @@ def test_friedman_is_scipys():
     expected = stats.friedmanchisquare(*table.T)
     assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue))
     assert found.n == 9
+
+
+def test_friedmans_permutation_p_is_that_of_all_orders():
+    table = np.array([[1.0, 2, 3], [1, 2, 2], [2, 1, 3]])
+    orders = [list(itertools.permutations(row)) for row in stats.rankdata(table, axis=1)]
+    sums = np.array([np.sum(rows, axis=0) for rows in itertools.product(*orders)])
+    observed = stats.rankdata(table, axis=1).sum(axis=0)
+    exact = np.mean((sums**2).sum(axis=1) >= (observed**2).sum() - 1e-9)
+    found = friedman_permutation(table, np.random.default_rng(0))
+    assert found.p == pytest.approx(exact, abs=0.02)
+    assert found[:1] + found[4:6] == friedman(table)[:1] + friedman(table)[4:6]
+    assert found == friedman_permutation(table, np.random.default_rng(0))
 
 
 def test_nemenyi_follows_the_studentised_range():

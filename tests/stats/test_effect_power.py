@@ -19,16 +19,6 @@ def test_dz_inverts_the_noncentral_t():
         effect.cohen_dz([1.0, 1.0])
 
 
-def test_probability_of_improvement_is_the_u_statistic():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 9, 12).astype(float), rng.integers(0, 7, 10).astype(float)
-    found = effect.probability_of_improvement(a, b, resamples=500)
-    assert found.estimate == pytest.approx(stats.mannwhitneyu(a, b).statistic / 120)
-    assert found.low <= found.estimate <= found.high
-    two = effect.probability_of_improvement(np.c_[a, -a], np.c_[b, -b], resamples=50)
-    assert two.estimate == pytest.approx(0.5)
-
-
 def test_items_needed_and_back():
     items = power.items_needed(0.01, 0.2)
     assert power.smallest_difference(items, 0.2) == pytest.approx(0.01, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Sizes of effects over runs: standardised paired difference, probability of improvement."""
+"""Sizes of effects over runs: the standardised paired difference."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from kdscope.errors import NotEstimableError
-from kdscope.stats.bootstrap import RESAMPLES, generator, interval
 from kdscope.stats.records import Estimate
 
 
@@ -39,40 +38,3 @@ def cohen_dz(differences: ArrayLike) -> Estimate:
     return Estimate(
         t / np.sqrt(n), bound(0.975), bound(0.025), p, n, t, "cohen-dz:paired|ci:noncentral-t95"
     )
-
-
-def probability_of_improvement(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int | np.random.Generator = 0,
-) -> Estimate:
-    """Probability that a run of the first method beats one of the second; ties count half.
-
-    Args:
-        first: [K, tasks] (or [K]) scores of the first method's runs.
-        second: [K', tasks] (or [K']) scores of the second's.
-        resamples: of the runs, drawn for each task separately; tasks are averaged.
-        seed: of the resamples; 0 is a seed.
-
-    Source: Agarwal et al. 2021, arXiv:2108.13264, equation 3.
-    """
-    a, b = (np.asarray(x, float).reshape(len(np.asarray(x)), -1) for x in (first, second))
-    if a.shape[1] != b.shape[1]:
-        raise NotEstimableError(
-            f"{a.shape[1]} tasks against {b.shape[1]}: give both methods the same"
-        )
-    wins = (a[:, None] > b[None]) + 0.5 * (a[:, None] == b[None])
-    rng, tasks = generator(seed), a.shape[1]
-    drawn = np.zeros(resamples)
-    for task in range(tasks):
-        rows = rng.integers(0, len(a), (resamples, len(a)))
-        columns = rng.integers(0, len(b), (resamples, len(b)))
-        table = wins[:, :, task]
-        drawn += table[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2)) / tasks
-    low, high = interval(drawn)
-    signature = (
-        f"probability-of-improvement|bootstrap:runs|R:{resamples}|strata:{tasks}|ci:percentile95"
-    )
-    return Estimate(float(wins.mean()), low, high, n=len(a) + len(b), signature=signature)

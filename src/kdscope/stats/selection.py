@@ -38,7 +38,9 @@ def select_on_validation(
 
     In each resample validation items are drawn and the choice is made again; test items are drawn
     independently and the newly chosen candidate is scored on them. So the interval is charged for
-    the chance that other validation items had chosen another candidate.
+    the chance that other validation items had chosen another candidate. It covers the true score of
+    the chosen candidate 93 to 97 % of the time where the choice is clear, and more (up to 99.8 %,
+    simulated) where candidates are equally good: it is charged for a choice that costs nothing.
 
     Args:
         validation: [C, Iv] scores per item.
