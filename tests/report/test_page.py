@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from markupsafe import Markup
-from synthetic_study import HOSTILE, TASKS, make_study, resolved_study
+from synthetic_study import HOSTILE, LIKENESS, TASKS, make_study, resolved_study
 
 from kdscope import tables
 from kdscope.errors import TableError
@@ -89,6 +89,44 @@ def test_numbers_are_those_of_the_table(results, text: str) -> None:
     row = choices(results)[0].winner
     assert f"{row.estimate * 100:.1f} %" in text
     assert f"({row.low * 100:.1f} to {row.high * 100:.1f})" in text
+
+
+def _part(text: str, name: str) -> str:
+    start = text.index(f'<section id="{name}">')
+    return html.unescape(text[start : text.index("</section>", start)])
+
+
+def test_likeness_besides_answers_is_shown(results, text: str) -> None:
+    steps, tokens, samples, options = (
+        _part(text, name) for name in ("steps", "tokens", "samples", "options")
+    )
+    assert all('class="missing"' not in part for part in (steps, tokens, samples, options))
+    assert "Its commonest error is “wrong quantity”" in steps
+    assert "(exposure bias)" in tokens
+    assert tokens.count("<svg") == 1
+    assert "two samples of the teacher agree in" in samples
+    assert "CAPA with its teacher" in options
+    row = next(results.level("exposure_bias").itertuples())
+    assert f"{row.estimate:+.2f}" in tokens
+    distances = {table.name: table for table in report_tables(results)}["token-distances"]
+    assert {row[2] for row in distances.rows} == {"reference", "teacher", "student"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_not_measured_is_said(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+    shutil.copytree(study, folder)
+    path = folder / "comparisons.parquet"
+    rows = tables.read("comparisons", path).to_pylist()
+    tables.write("comparisons", [row for row in rows if row["measure"] not in LIKENESS], path)
+    text = build(folder, resolved_study(), tmp_path / "report", command="x").read_text("utf-8")
+    for name, field in (
+        ("steps", "step fidelity"),
+        ("tokens", "evaluate.distributions"),
+        ("samples", "evaluate.samples"),
+        ("options", "evaluate.choices"),
+    ):
+        assert re.search(rf'class="missing">[^<]*{field}', _part(text, name)), name
 
 
 def test_ten_pairs_picked_by_rule(text: str) -> None:

@@ -17,7 +17,12 @@ from kdscope.report.frames import Frame
 
 
 def kinds(
-    rows: Frame, heading: str, colours: dict[str, tuple[str, str]], *, height: int = 42
+    rows: Frame,
+    heading: str,
+    colours: dict[str, tuple[str, str]],
+    *,
+    height: int = 42,
+    digits: int = 1,
 ) -> alt.TopLevelMixin:
     """Several kinds of one measure: rows are tasks, panels are students, colour is the kind.
 
@@ -31,7 +36,7 @@ def kinds(
     for i, (who, group) in enumerate(groups):
         last = i == len(groups) - 1
         frame = describe(
-            group.assign(label=group["kind"] + ", " + group["task"]), heading, 1, False
+            group.assign(label=group["kind"] + ", " + group["task"]), heading, digits, False
         )
         x = alt.X(
             "estimate:Q",

@@ -1,0 +1,288 @@
+"""Where a student is like its teacher besides its answers: steps, tokens, samples, options."""
+
+from markupsafe import Markup
+
+from kdscope.fidelity.columns import PREFIXES
+from kdscope.fidelity.reasoning import ERRORS, SAME_STEPS
+from kdscope.report import charts, theme
+from kdscope.report.answer import Choice
+from kdscope.report.frames import frame as make_frame
+from kdscope.report.parts import Figure, Section, note, spoken
+from kdscope.report.results import Results
+from kdscope.report.sections.measures import Column, by_student, lines, pick, table
+from kdscope.report.tabulate import Table, number
+
+_STEPS = {
+    "equation_f1": Column("equation F1, %"),
+    "value_f1": Column("value F1, %"),
+    "order": Column("order, %"),
+    "diverges_at_first_step": Column("parts at the first step, %"),
+    "arithmetic_validity": Column("valid arithmetic, %"),
+}
+_BY_ANSWER = {
+    "same_reasoning_same_answer": Column("both"),
+    "same_reasoning_other_answer": Column("steps only"),
+    "other_reasoning_same_answer": Column("answer only"),
+    "other_reasoning_other_answer": Column("neither"),
+    "answer_given_same_steps": Column("same answer given same steps"),
+    "steps_given_same_answer": Column("same steps given same answer"),
+}
+_ERRORS = {f"error_{kind}": Column(kind.replace("_", " ")) for kind in ERRORS}
+_TOKENS = {
+    "forward_kl": Column("forward KL, nats", 1, 2),
+    "reverse_kl": Column("reverse KL, nats", 1, 2),
+    "jsd": Column("JSD, nats", 1, 3),
+    "top1": Column("same top token, %"),
+    "topk": Column("shared of top 5, %"),
+}
+_SAMPLES = {
+    "agreement_over_samples": Column("student with teacher, %"),
+    "self_agreement_reference": Column("teacher with itself, %"),
+    "self_agreement_other": Column("student with itself, %"),
+    "agreement_normalised": Column("share of the ceiling", 1, 2),
+    "bleu": Column("BLEU with teacher"),
+    "bleu_second": Column("BLEU, teacher's second sample"),
+    "bleu_floor": Column("BLEU, another item"),
+}
+_CALIBRATION = {
+    "ece": Column("ECE", 1, 3),
+    "ace": Column("ACE", 1, 3),
+    "brier": Column("Brier", 1, 3),
+    "nll": Column("nll, nats", 1, 2),
+    "capa": Column("CAPA", 1, 2),
+    "option_agreement": Column("same option, %"),
+    "option_kl": Column("KL over options, nats", 1, 2),
+    "option_reverse_kl": Column("reverse KL over options, nats", 1, 2),
+    "option_jsd": Column("JSD over options, nats", 1, 3),
+}
+
+
+def sections(results: Results, found: list[Choice]) -> list[Section]:
+    """Steps and errors, distributions, samples and options, in this order."""
+    return [
+        steps(results, found),
+        tokens(results, found),
+        samples(results, found),
+        options(results, found),
+    ]
+
+
+# -- steps and errors ------------------------------------------------------------------------------
+
+
+def steps(results: Results, found: list[Choice]) -> Section:
+    """Equations shared with the teacher, the reasoning by answer, and kinds of error."""
+    remark = f"same steps: equation F1 ≥ {SAME_STEPS} against the teacher's text"
+    tables = {
+        "the share of steps": table(
+            results, "steps-shared", "Steps shared with the teacher's text", _STEPS
+        ),
+        "the reasoning by answer": table(
+            results,
+            "reasoning-by-answer",
+            "Reasoning by answer: which are the teacher's, % of answers",
+            _BY_ANSWER,
+            remark,
+        ),
+        "kinds of error": table(
+            results, "error-kinds", "Kinds of error, % of the wrong answers", _ERRORS
+        ),
+    }
+    return Section(
+        "steps",
+        "Does the student take the teacher's steps, and how does it go wrong?",
+        by_student(
+            found,
+            lambda choice: _on_steps(results, choice),
+            "No recommended student has steps to compare.",
+        ),
+        tables=[made for made in tables.values() if made],
+        missing=[
+            f"For {what}, texts with equations are compared in the step fidelity; the table "
+            "comparisons of this study has no such row."
+            for what, made in tables.items()
+            if made is None
+        ],
+    )
+
+
+def _on_steps(results: Results, choice: Choice) -> str | None:
+    shared = pick(results, "equation_f1", choice)
+    if shared is None:
+        return None
+    text = f"{choice.winner.label} shares {spoken(shared)} of the teacher's equations (F1)"
+    same = pick(results, "steps_given_same_answer", choice)
+    if same is not None:
+        text += f"; where it gives the same answer, it takes the same steps in {spoken(same)}"
+    kinds = {name: pick(results, name, choice) for name in _ERRORS}
+    known = [(row.estimate, _ERRORS[name].heading, row) for name, row in kinds.items() if row]
+    if known:
+        _, kind, row = max(known, key=lambda entry: entry[0])
+        text += f". Its commonest error is “{kind}”, {spoken(row)} of its wrong answers"
+    return text + "."
+
+
+# -- distributions ---------------------------------------------------------------------------------
+
+
+def tokens(results: Results, found: list[Choice]) -> Section:
+    """Distance of the next-token distributions on three kinds of text, and exposure bias."""
+    question = "Does the student predict like its teacher, and on whose text?"
+    figure = _exposure(results)
+    if figure is None:
+        return Section(
+            "tokens",
+            question,
+            Markup("This study did not compare distributions."),
+            missing=[
+                "Divergence per token and exposure bias need the step distributions "
+                "(evaluate.distributions of at least 1) and a teacher of the same vocabulary."
+            ],
+        )
+    answer = by_student(
+        found,
+        lambda choice: _on_tokens(results, choice),
+        "The distance of each system from its teacher is below.",
+    )
+    return Section("tokens", question, answer, [figure], [_distances(results)])
+
+
+def _on_tokens(results: Results, choice: Choice) -> str | None:
+    own = pick(results, "forward_kl_on_student", choice)
+    bias = pick(results, "exposure_bias", choice)
+    if own is None or bias is None:
+        return None
+    if bias.low is not None and bias.low > 0:
+        verdict = "going on from its own words costs it (exposure bias)"
+    elif bias.high is not None and bias.high < 0:
+        verdict = "it is closer to its teacher on its own words, so no exposure bias is seen"
+    else:
+        verdict = "the interval holds 0, so exposure bias is not established"
+    return (
+        f"the forward KL of {choice.winner.label} from its teacher is {_nats(own)} per token on "
+        f"its own text; less that on the reference solutions, {_nats(bias, signed=True)}: {verdict}."
+    )
+
+
+def _nats(row: object, *, signed: bool = False) -> str:
+    cells = [getattr(row, name) for name in ("estimate", "low", "high")]
+    level, low, high = (number(cell, 2, signed=signed) for cell in cells)
+    return f"{level} nats ({low} to {high})"
+
+
+def _distances(results: Results) -> Table:
+    rows = [
+        (line, prefix)
+        for prefix in PREFIXES
+        for line in lines(results, {f"{k}_on_{prefix}": shown for k, shown in _TOKENS.items()})
+    ]
+    place = {key: i for i, key in enumerate(dict.fromkeys((r.who, r.label) for r, _ in rows))}
+    rows.sort(key=lambda row: place[row[0].who, row[0].label])
+    return Table(
+        "token-distances",
+        "Student and teacher token by token, means per token",
+        ["student", "method", "after the words of", *(shown.heading for shown in _TOKENS.values())],
+        [[line.who, line.label, prefix, *line.cells] for line, prefix in rows],
+        f"temperature 1 · {note(results.level('forward_kl_on_reference'), 'texts')}",
+        [line.method for line, _ in rows],
+    )
+
+
+def _exposure(results: Results) -> Figure | None:
+    kinds = {
+        "reference": ("reference solution", theme.METHOD_STYLES["base"].light, "diamond"),
+        "teacher": ("teacher's answer", theme.MUTED, "triangle-up"),
+        "student": ("student's own answer", theme.INK, "circle"),
+    }
+    parts = []
+    for prefix, (kind, _, _) in kinds.items():
+        rows = results.level(f"forward_kl_on_{prefix}").assign(kind=kind)
+        parts += rows.assign(task=rows["label"]).to_dict("records")
+    if not parts:
+        return None
+    frame = make_frame(parts).sort_values(["place", "order", "label"], kind="stable")
+    names = set(frame["kind"])
+    colours = {kind: (colour, shape) for kind, colour, shape in kinds.values() if kind in names}
+    columns = {f"forward_kl_on_{prefix}": Column(kinds[prefix][0], 1, 2) for prefix in PREFIXES} | {
+        "exposure_bias": Column("exposure bias: own less reference", 1, 2, signed=True)
+    }
+    title = "Distance from the teacher by whose words come before"
+    numbers = table(results, "exposure-bias", f"{title}, forward KL in nats per token", columns)
+    assert numbers is not None
+    heading = "forward KL, nats per token"
+    chart = charts.kinds(frame, heading, colours, digits=2)
+    return Figure("exposure-bias", title, chart, note(frame, "texts"), numbers)
+
+
+# -- samples and options ---------------------------------------------------------------------------
+
+
+def samples(results: Results, found: list[Choice]) -> Section:
+    """Agreement and overlap beside what two samples of one model share."""
+    question = "How much of the difference is noise of sampling?"
+    if results.level("agreement_over_samples").empty:
+        return Section(
+            "samples",
+            question,
+            Markup("This study drew one answer to each question, so this is not known."),
+            missing=[
+                "Noise floor and ceiling need several samples of teacher and students: "
+                "evaluate.samples of 2 or more."
+            ],
+        )
+    made = table(results, "sampling-noise", "Agreement over samples and its ceilings", _SAMPLES)
+    answer = by_student(
+        found,
+        lambda choice: _on_samples(results, choice),
+        "Agreement over samples and its ceilings are below.",
+    )
+    return Section("samples", question, answer, tables=[made] if made else [])
+
+
+def _on_samples(results: Results, choice: Choice) -> str | None:
+    cross, own, share = (
+        pick(results, name, choice)
+        for name in ("agreement_over_samples", "self_agreement_reference", "agreement_normalised")
+    )
+    if cross is None or own is None or share is None:
+        return None
+    return (
+        f"two samples of the teacher agree in {spoken(own)}, a sample of {choice.winner.label} "
+        f"with one of the teacher in {spoken(cross)}: {share.estimate:.2f} of what the noise "
+        "of both allows."
+    )
+
+
+def options(results: Results, found: list[Choice]) -> Section:
+    """Calibration of each system on scored options, and likeness of the options' probabilities."""
+    question = "Can the probabilities be trusted, and are they the teacher's?"
+    made = table(
+        results,
+        "calibration",
+        "Calibration on scored options, and likeness to the teacher's probabilities",
+        _CALIBRATION,
+        "ECE, ACE, Brier, nll: lower is better",
+    )
+    if made is None:
+        return Section(
+            "options",
+            question,
+            Markup("This study did not score options."),
+            missing=["Calibration and CAPA need tasks with options and evaluate.choices: true."],
+        )
+    answer = by_student(
+        found,
+        lambda choice: _on_options(results, choice),
+        "The calibration of each system is below.",
+    )
+    return Section("options", question, answer, tables=[made])
+
+
+def _on_options(results: Results, choice: Choice) -> str | None:
+    error, capa = (pick(results, name, choice) for name in ("ece", "capa"))
+    if error is None:
+        return None
+    text = f"the confidence of {choice.winner.label} is off by {spoken(error)} on average (ECE)"
+    if capa is not None:
+        text += f"; CAPA with its teacher, 0 by chance and 1 for a copy, is {capa.estimate:.2f}"
+    return text + "."
