@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from kdscope.study.engine import Engine, Job, Report
 from kdscope.study.events import EventLog
+from kdscope.study.forecast import Forecast
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
 from kdscope.study.results import rebuild_tables
@@ -136,7 +137,7 @@ class Driver:
         self.ready: list[tuple[float, int, str]] = []
         self.later: list[tuple[float, str]] = []
         self.running: dict[str, _Running] = {}
-        self.measured = [0.0, 0.0]  # predicted and real seconds of what has run
+        self.forecast = Forecast(plan.predicted)
         self.folders: dict[str, Path] = {}
 
     def execute(self, found: tuple[set[str], dict[str, str]]) -> Outcome:
@@ -278,8 +279,7 @@ class Driver:
         step = entry.step
         self.done.add(step.key)
         self.outcome.ran += 1
-        self.measured[0] += self.predicted.get(step.key, 0.0)
-        self.measured[1] += content["seconds"]
+        self.forecast.note(step, content["seconds"])
         self.log.add("done", step=step.path, key=step.key, seconds=content["seconds"])
         self.watch.ended(step, "done", "")
         if KINDS[step.kind].reads_tables:
@@ -354,16 +354,11 @@ class Driver:
         self.running.clear()
 
     def _remaining(self) -> float | None:
-        """Seconds to the end, from predictions scaled by what was measured so far."""
-        left = [self.predicted.get(key) for key in self.waiting if key not in self.done]
-        if not left or None in left:
-            return None
-        slots = max(1, self.engine.free() + len(self.running))
-        longest = max((self.path[k] for k in self.waiting if k not in self.done), default=0.0)
-        scale = self.measured[1] / self.measured[0] if self.measured[0] > 1.0 else 1.0
+        """Seconds to the end, if all steps have a prediction."""
+        left = [self.plan.steps[key] for key in self.waiting if key not in self.done]
         spent = sum(time.monotonic() - entry.started for entry in self.running.values())
-        work = max(0.0, scale * sum(filter(None, left)) - spent)
-        return max(work / slots, scale * longest - spent / slots)
+        slots = max(1, self.engine.free() + len(self.running))
+        return self.forecast.remaining(left, self.path, spent, slots)
 
     # After the last step
 
