@@ -142,6 +142,17 @@ def test_recommendation(results) -> None:
     assert headline([]).startswith("No accuracy")
 
 
+def test_an_untuned_student_that_does_better_is_told_at_once(results) -> None:
+    assert all(choice.untuned is None for choice in choices(results))
+    comparisons = results["comparisons"].copy()
+    untuned = (comparisons["measure"] == "accuracy") & (comparisons["method"] == "base")
+    comparisons.loc[untuned, ["estimate", "low", "high"]] = (0.99, 0.98, 1.0)
+    found = choices(replace(results, frames={**results.frames, "comparisons": comparisons}))
+    assert all(choice.winner.method != "base" for choice in found)
+    assert headline(found).endswith("but untuned they did better.")
+    assert all("Untuned it answers better, 99.0 %" in choice.doubts[0] for choice in found)
+
+
 def test_headline_says_what_is_not_established(results) -> None:
     first, second = choices(results)
     weak = replace(second, gain=second.gain._replace(low=-0.01))

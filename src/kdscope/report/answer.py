@@ -20,6 +20,7 @@ class Choice:
         winner: the row of ``comparisons`` with the highest accuracy over all tasks.
         agreement, gain: the winner's agreement with the teacher and its gain over SFT, or None.
         runner_up: the next system, or None.
+        untuned: the student without any training, where it is more accurate than the winner; else None.
         doubts: sentences on what is uncertain.
     """
 
@@ -28,6 +29,7 @@ class Choice:
     agreement: Any | None
     gain: Any | None
     runner_up: Any | None
+    untuned: Any | None
     doubts: tuple[str, ...]
 
     @property
@@ -57,7 +59,8 @@ def choices(results: Results) -> list[Choice]:
             if gone.get((row.student, row.label), 0.0) < 0.5 and row.method != "base"
         ]
         if sound or own:
-            found.append(_choice(results, student, sound or own, gone))
+            untuned = next((row for row in own if row.method == "base"), None)
+            found.append(_choice(results, student, sound or own, untuned, gone))
     return found
 
 
@@ -83,6 +86,8 @@ def headline(found: list[Choice]) -> str:
             parts.append(
                 f"lean to {label}{told} for {names}, though no gain over SFT is established"
             )
+        if all(choice.untuned is not None for choice in chosen):
+            parts[-1] += f", but untuned {'it' if len(chosen) == 1 else 'they'} did better"
     text = "; ".join(parts)
     return text[0].upper() + text[1:] + "."
 
@@ -114,12 +119,19 @@ def _is_ablation(settings: object) -> bool:
     )
 
 
-def _choice(results: Results, student: str, own: list[Any], gone: dict) -> Choice:
+def _choice(
+    results: Results, student: str, own: list[Any], untuned: Any | None, gone: dict
+) -> Choice:
     winner, runner_up = own[0], own[1] if len(own) > 1 else None
+    if untuned is not None and untuned.estimate <= winner.estimate:
+        untuned = None
     agreement = _same_cell(results, "agreement", winner)
     gain = _same_cell(results, "difference_in_accuracy", winner)
     doubts = _doubts(winner, runner_up, gain, gone)
-    return Choice(student, winner, agreement, gain, runner_up, tuple(doubts))
+    if untuned is not None:
+        better = spoken(untuned, unit=" %")
+        doubts.insert(0, f"Untuned it answers better, {better}: no training here paid for it.")
+    return Choice(student, winner, agreement, gain, runner_up, untuned, tuple(doubts))
 
 
 def _same_cell(results: Results, measure: str, cell: Any) -> Any | None:
