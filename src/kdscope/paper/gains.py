@@ -19,11 +19,12 @@ from kdscope.stats.equivalence import tost_paired
 from kdscope.stats.mixed import treatment_contrasts, treatment_effect
 from kdscope.stats.multiplicity import adjust
 from kdscope.stats.permutation import sign_flip
-from kdscope.stats.ranks import friedman, nemenyi
+from kdscope.stats.ranks import friedman, friedman_permutation, nemenyi
 from kdscope.stats.records import Estimate
 
 GAIN = "gain over SFT (mean over students)"
 FRIEDMAN = "methods: Friedman over pairs"
+PERMUTED = f"{FRIEDMAN}, permutation p"
 MIXED = "methods: mixed model, pair random"
 Result = Comparison | Refusal
 
@@ -62,6 +63,10 @@ def students_t(rows: pd.DataFrame, name: str = "gain") -> Estimate:
 
 def _flips(rows: pd.DataFrame) -> Estimate:
     return sign_flip(by_student(rows), np.random.default_rng(0))
+
+
+def _permuted(blocks: pd.DataFrame) -> Estimate:
+    return friedman_permutation(blocks, np.random.default_rng(0))
 
 
 def gains(grid: Grid) -> Iterator[Result]:
@@ -111,6 +116,7 @@ def methods(grid: Grid, margin: float) -> Iterator[Result]:
         blocks = rows.pivot(index=PAIR, columns="method", values="score")
         full = blocks.dropna()
         yield attempt(1, grid, FRIEDMAN, task, friedman, full)
+        yield attempt(1, grid, PERMUTED, task, _permuted, full)
         pair = rows.assign(pair=rows["teacher"] + " > " + rows["student"])
         columns = ("score", "method", "pair")
         yield attempt(1, grid, MIXED, task, treatment_effect, pair, *columns)
