@@ -92,10 +92,9 @@ class TeacherCache:
     def head(self) -> Head:
         """The teacher's output head."""
         with safe_open(self.folder / HEAD, framework="pt") as file:
-            about, names = file.metadata(), set(file.keys())
-            softcap = None if about["softcap"] == "None" else float(about["softcap"])
-            bias = file.get_tensor("bias") if "bias" in names else None
-            return Head(file.get_tensor("weight"), bias, float(about["scale"]), softcap)
+            scale, softcap = json.loads(file.metadata()["scale_and_softcap"])
+            bias = file.get_tensor("bias") if "bias" in set(file.keys()) else None
+            return Head(file.get_tensor("weight"), bias, scale, softcap)
 
     def _shard(self, number: int) -> dict[str, Any]:
         """Memory-mapped tensors of a shard: a slice of them reads its own pages and no others."""

@@ -217,4 +217,7 @@ def write_head(path: Path, head: Head) -> dict[str, Any]:
     tensors = {"weight": head.weight.detach().cpu().contiguous()}
     if head.bias is not None:
         tensors["bias"] = head.bias.detach().cpu().contiguous()
-    return write_tensors(path, tensors, {"scale": repr(head.scale), "softcap": repr(head.softcap)})
+    # One entry: safetensors writes several in an order of chance, and equal heads must be equal files.
+    return write_tensors(
+        path, tensors, {"scale_and_softcap": json.dumps([head.scale, head.softcap])}
+    )
