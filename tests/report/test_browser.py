@@ -7,6 +7,9 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import expect
 
+from kdscope.paper.claims import check_claims
+from kdscope.report.paper_page import write_page
+
 pytestmark = pytest.mark.browser
 
 
@@ -52,6 +55,12 @@ def test_page_fits_and_draws(visit, width: int, scheme: str) -> None:
     assert "gkd" in page.locator("#tip").text_content()
     ink = page.locator(".first svg text").first.evaluate("e => getComputedStyle(e).fill")
     assert ink == page.evaluate("getComputedStyle(document.body).color")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_on_the_paper_fits(visit, full, tmp_path, width: int) -> None:
+    page = visit(str(write_page(full, check_claims(full), tmp_path)), width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_tables_sort_and_save(visit) -> None:
