@@ -1,9 +1,6 @@
 """lm-eval beside kdscope: it loads a student's folder as it is, and its likelihoods are ours."""
 
 import pytest
-
-pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra dev)")
-
 from lm_eval.models.huggingface import HFLM
 
 from kdscope.data import TEMPLATES, load_items
