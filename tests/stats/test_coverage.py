@@ -53,8 +53,8 @@ def test_paired_t_and_tost(n):
     holds(covered(lambda rng: tost_paired(*draw(rng), 1.0), 2.0))
 
 
-@pytest.mark.parametrize("n", [11, 33])
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8, 0.9])
+@pytest.mark.parametrize("n", [10, 11, 33, 80])
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 0.98])
 def test_spearman(n, rho):
     truth = 6 / math.pi * math.asin(rho / 2)
 

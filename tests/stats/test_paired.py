@@ -31,6 +31,10 @@ def test_sign_flip_enumerates_small_samples_like_scipy():
     assert "exact" in ours.signature
 
 
+def test_six_differences_cannot_go_below_two_in_sixty_four():
+    assert paired.sign_flip([1, 2, 3, 4, 5, 6]).p == pytest.approx(2 / 64)
+
+
 def test_sign_flip_samples_near_the_t_test():
     differences = np.random.default_rng(1).normal(0.15, 1, 300)
     ours = paired.sign_flip(differences, seed=0)

@@ -13,6 +13,7 @@ from scipy import stats
 from kdscope.errors import NotEstimableError
 from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array, divide
+from kdscope.stats.rank_interval import rank_interval
 from kdscope.stats.records import Estimate
 
 BINS = 15
@@ -127,7 +128,7 @@ def _estimate(
 
 
 def confidence_correlation(p: ArrayLike, q: ArrayLike) -> Estimate:
-    """Spearman correlation of two systems' confidence over items, interval by Fisher's z.
+    """Spearman correlation of two systems' confidence over items.
 
     Raises:
         NotEstimableError: fewer than ten items, or one of the confidences does not vary.
@@ -140,11 +141,8 @@ def confidence_correlation(p: ArrayLike, q: ArrayLike) -> Estimate:
         )
     result = stats.spearmanr(first, second)
     rho = float(result.statistic)
-    half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (n - 3))
-    centre = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    low, high = float(np.tanh(centre - half)), float(np.tanh(centre + half))
-    signature = "spearman:confidence|ci:bonett-wright95"
-    return Estimate(rho, low, high, float(result.pvalue), n, rho, signature)
+    low, high, interval = rank_interval(rho, n)
+    return Estimate(rho, low, high, float(result.pvalue), n, rho, f"spearman:confidence|{interval}")
 
 
 def risk_coverage(p: ArrayLike, gold: ArrayLike) -> list[RiskPoint]:

@@ -18,7 +18,7 @@ from kdscope.stats.classic import mean_t, paired_t
 from kdscope.stats.equivalence import tost_paired
 from kdscope.stats.mixed import treatment_contrasts, treatment_effect
 from kdscope.stats.multiplicity import adjust
-from kdscope.stats.permutation import sign_flip
+from kdscope.stats.paired import sign_flip
 from kdscope.stats.ranks import friedman, friedman_permutation, nemenyi
 from kdscope.stats.records import Estimate
 
@@ -53,16 +53,19 @@ def by_student(rows: pd.DataFrame, name: str = "gain") -> pd.Series:
 
 def students_t(rows: pd.DataFrame, name: str = "gain") -> Estimate:
     """Mean over students with Student's t, two-sided."""
-    means = by_student(rows, name)
+    return mean_t(_of_two_or_more(by_student(rows, name)))
+
+
+def _flips(rows: pd.DataFrame) -> Estimate:
+    return sign_flip(_of_two_or_more(by_student(rows)))
+
+
+def _of_two_or_more(means: pd.Series) -> pd.Series:
     if len(means) < 2:
         raise NotEstimableError(
             "the table has one student; a mean over students needs at least two"
         )
-    return mean_t(means)
-
-
-def _flips(rows: pd.DataFrame) -> Estimate:
-    return sign_flip(by_student(rows), np.random.default_rng(0))
+    return means
 
 
 def _permuted(blocks: pd.DataFrame) -> Estimate:

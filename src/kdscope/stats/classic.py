@@ -3,7 +3,6 @@
 Each is scipy's test with an interval beside it, in one record.
 """
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -12,9 +11,8 @@ from scipy import stats
 
 from kdscope.errors import NotEstimableError
 from kdscope.stats._checks import numbers, together, varying
+from kdscope.stats.rank_interval import rank_interval
 from kdscope.stats.records import Estimate
-
-_LEAST_FOR_RANK_INTERVAL = 10  # simulated: tests/stats/test_coverage.py
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -80,18 +78,13 @@ def one_way_anova(*groups: ArrayLike) -> Estimate:
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     """Spearman's rank correlation; p by the t approximation, two-sided, as scipy gives it.
 
-    The interval is Fisher's z with the standard error of Bonett and Wright; it is None for fewer
-    than ten pairs, where it does not hold its level, and for rho = ±1, where it is not defined.
-    With ten pairs or more it covers 93 to 97 % for a true rho up to ±0.9; beyond, it is too narrow
-    (92 % at 0.95, 87 % at 0.98, simulated with 11 pairs).
-
-    Source: Bonett and Wright, Psychometrika 65 (2000).
+    The interval is that of :mod:`kdscope.stats.rank_interval`, None for fewer than ten pairs.
     """
     a, b = numbers(x, "the first variable", 3), numbers(y, "the second variable", 3)
     together(a, b)
     result = stats.spearmanr(varying(a, "the first variable"), varying(b, "the second variable"))
     rho = float(result.statistic)
-    low, high = rank_interval(rho, a.size)
+    low, high, interval = rank_interval(rho, a.size)
     return Estimate(
         estimate=rho,
         low=low,
@@ -99,14 +92,5 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
         p=float(result.pvalue),
         n=int(a.size),
         statistic=rho,
-        signature="spearman|p:t-approximation|ci:bonett-wright95",
+        signature=f"spearman|p:t-approximation|{interval}",
     )
-
-
-def rank_interval(rho: float, n: int, given: int = 0) -> tuple[float | None, float | None]:
-    """95 % interval of a (partial) rank correlation of ``n`` pairs, ``given`` variables held."""
-    free = n - given - 3
-    if n - given < _LEAST_FOR_RANK_INTERVAL or abs(rho) >= 1 - 1e-12:
-        return None, None
-    half = stats.norm.ppf(0.975) * math.sqrt((1 + rho * rho / 2) / free)
-    return math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)

@@ -9,7 +9,7 @@ from statsmodels.regression.linear_model import OLS
 
 from kdscope.errors import NotEstimableError
 from kdscope.stats._checks import numbers, together, varying
-from kdscope.stats.classic import rank_interval
+from kdscope.stats.rank_interval import rank_interval
 from kdscope.stats.records import Estimate
 
 
@@ -27,7 +27,7 @@ def partial_spearman(x: ArrayLike, y: ArrayLike, given: ArrayLike) -> Estimate:
     n, rho = arrays[0].size, float(partial_rho(*arrays))
     if not np.isfinite(rho):
         raise NotEstimableError("a variable is a function of the one held: nothing is left")
-    low, high = rank_interval(rho, n, given=1)
+    low, high, interval = rank_interval(rho, n, given=1)
     df = n - 3
     t = rho * np.sqrt(df / max(1e-300, 1 - rho * rho))
     return Estimate(
@@ -37,7 +37,7 @@ def partial_spearman(x: ArrayLike, y: ArrayLike, given: ArrayLike) -> Estimate:
         p=float(2 * stats.t.sf(abs(t), df)),
         n=n,
         statistic=rho,
-        signature=f"spearman:partial|df:{df}|ci:bonett-wright95",
+        signature=f"spearman:partial|df:{df}|{interval}",
     )
 
 

@@ -21,34 +21,6 @@ _EXACT, _RESAMPLES = 50_000, 9_999
 _TIE = 1e-9
 
 
-def sign_flip(values: ArrayLike, rng: np.random.Generator | None = None) -> Estimate:
-    """Mean of independent values against 0: every pattern of signs, or a sample of them.
-
-    Exact (scipy) up to 15 values; above, 9,999 patterns drawn from ``rng``. With n values no p can
-    be below 2 / 2^n. Two-sided. Unit: that of the values.
-    """
-    x = numbers(values, "the sample", 2)
-    exact = 2**x.size <= _EXACT
-    if not exact and rng is None:
-        raise NotEstimableError(f"{x.size} values need a generator to draw sign patterns from")
-    result = stats.permutation_test(
-        (x,),
-        lambda sample, axis: np.mean(sample, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**x.size if exact else _RESAMPLES,
-        alternative="two-sided",
-        rng=rng,
-    )
-    return Estimate(
-        estimate=float(x.mean()),
-        p=float(result.pvalue),
-        n=int(x.size),
-        statistic=float(x.mean()),
-        signature="sign-flip|" + (f"exact:{2**x.size}" if exact else f"R:{_RESAMPLES}"),
-    )
-
-
 def label_permutation(
     labels: ArrayLike,
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
