@@ -144,8 +144,8 @@ def _teacher(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
     return Evidence(
         "teacher",
         "Does a better teacher make a better student? (Table 2)",
-        f"The data do not tell: within a student, a point of the teacher brings {phrase(math)} "
-        f"points in math and {phrase(other)} in commonsense.",
+        f"The data do not tell: within a student, a point of the teacher brings "
+        f"{phrase(math, ' points')} in math and {phrase(other, ' points')} in commonsense.",
         [
             "Better teachers also serve bigger students, so that the printed correlations mix "
             "both. Here each student is compared with itself; p permutes the teachers of one "
