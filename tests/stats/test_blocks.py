@@ -70,21 +70,31 @@ def test_mixed_contrasts_of_complete_blocks_are_those_of_the_blocked_anova():
         assert found.high - found.estimate == pytest.approx(half, rel=1e-3)
 
 
-def test_mixed_likelihood_ratio_agrees_with_the_blocked_f_test_on_the_verdict():
-    data = _long(_table())
-    found = treatment_effect(data, "value", "treatment", "block")
-    f = anova_lm(ols("value ~ C(block) + C(treatment)", data).fit())
-    assert found.p < 0.05
-    assert f["PR(>F)"]["C(treatment)"] < 0.05
-    flat = treatment_effect(_long(_table(effect=(0, 0, 0), seed=5)), "value", "treatment", "block")
-    assert flat.p > 0.05
+def _effect(table):
+    return treatment_effect(_long(table), "value", "treatment", "block", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("effect", "seed"), [((0, 0.5, 1), 3), ((0, 0.3, 0.5), 4), ((0, 0, 0), 5)])
+def test_mixed_p_of_normal_values_is_near_the_blocked_f_test(effect, seed):
+    table = _table(40, effect, seed)
+    f = anova_lm(ols("value ~ C(block) + C(treatment)", _long(table)).fit())
+    assert _effect(table).p == pytest.approx(f["PR(>F)"]["C(treatment)"], abs=0.02)
+
+
+def test_mixed_p_is_that_of_all_orders_within_blocks():
+    table = _table(3, (0, 0.5, 1))
+    orders = [list(itertools.permutations(row - row.mean())) for row in table]
+    sums = np.array([np.sum(rows, axis=0) for rows in itertools.product(*orders)])
+    observed = (table - table.mean(axis=1, keepdims=True)).sum(axis=0)
+    exact = np.mean((sums**2).sum(axis=1) >= (observed**2).sum() - 1e-9)
+    assert _effect(table).p == pytest.approx(exact, abs=0.02)
 
 
 def test_too_few_blocks_say_so():
     with pytest.raises(NotEstimableError, match="3 in 2"):
         friedman(_table(2))
     with pytest.raises(NotEstimableError, match="three blocks"):
-        treatment_effect(_long(_table(2)), "value", "treatment", "block")
+        _effect(_table(2))
 
 
 def test_tost_equals_pingouin():

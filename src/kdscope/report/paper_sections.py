@@ -117,7 +117,7 @@ def _methods(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         if c:
             notes.append(
                 f"{NAMES[name]}: mixed model with the pair as random effect, likelihood ratio "
-                f"χ² = {number(c.statistic, 1)}, p {equals_p(c.p)}."
+                f"{number(c.statistic, 1)}, p {equals_p(c.p)} over orders within pairs."
             )
     return Evidence(
         "methods",
