@@ -87,7 +87,7 @@ def test_numbers_are_those_of_the_table(results, text: str) -> None:
     shown = f"{row.estimate * 100:+.1f}</strong>", f"{row.estimate * 100:+.1f}</span>"
     assert any(form in text for form in shown)
     row = choices(results)[0].winner
-    assert f"{row.estimate * 100:.1f} %" in text
+    assert f"{row.estimate * 100:.1f}\u00a0%" in text
     assert f"({row.low * 100:.1f} to {row.high * 100:.1f})" in text
 
 
@@ -150,7 +150,7 @@ def test_an_untuned_student_that_does_better_is_told_at_once(results) -> None:
     found = choices(replace(results, frames={**results.frames, "comparisons": comparisons}))
     assert all(choice.winner.method != "base" for choice in found)
     assert headline(found).endswith("but untuned they did better.")
-    assert all("Untuned it answers better, 99.0 %" in choice.doubts[0] for choice in found)
+    assert all("Untuned it answers better, 99.0\u00a0%" in choice.doubts[0] for choice in found)
 
 
 def test_headline_says_what_is_not_established(results) -> None:
@@ -176,7 +176,8 @@ def test_students_listed_as_entries_keep_their_order(study: Path) -> None:
 def test_a_collapsed_run_is_reported(text: str) -> None:
     section = text[text.index('id="collapsed"') :]
     assert (
-        "33% of the runs of revkd on tiny-student-small" in section[: section.index("</section>")]
+        "33\u00a0% of the runs of revkd on tiny-student-small"
+        in section[: section.index("</section>")]
     )
 
 
@@ -254,3 +255,13 @@ def test_the_papers_index_leads_to_what_is_there(text: str) -> None:
     assert len(links) + section.count(">missing: it needs") == 20
     assert links
     assert all(f'id="{link}"' in text for link in links)
+
+
+def test_captions_are_words_and_signatures_stay_in_the_details(text: str) -> None:
+    notes = re.findall(r'<p class="note">(.*?)</p>', text, re.DOTALL)
+    assert any("95\u00a0% intervals: " in note for note in notes)
+    assert not [note for note in notes if re.search(r"\w\|\w|R:\d", note)]
+    figures = re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+    signed = [f for f in figures if "95\u00a0% intervals" in f.split("<details>")[0]]
+    assert len(signed) >= 5
+    assert all("<code>" in figure.split("<details>")[1] for figure in signed)

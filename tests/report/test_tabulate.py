@@ -63,7 +63,7 @@ def test_numbers() -> None:
     assert number(-3.0, signed=True) == "−3.0"
     assert number(None) == "–"
     assert number(float("nan")) == "–"
-    assert [p_value(p) for p in (0.0001, 0.0123, 1.0, None)] == ["< .001", ".012", "1", "–"]
+    assert [p_value(p) for p in (0.0001, 0.0123, 1.0, None)] == ["< .001", ".012", "1.000", "–"]
 
 
 def test_export_writes_every_format(tmp_path) -> None:

@@ -129,7 +129,7 @@ def _choice(
     gain = _same_cell(results, "difference_in_accuracy", winner)
     doubts = _doubts(winner, runner_up, gain, gone)
     if untuned is not None:
-        better = spoken(untuned, unit=" %")
+        better = spoken(untuned)
         doubts.insert(0, f"Untuned it answers better, {better}: no training here paid for it.")
     return Choice(student, winner, agreement, gain, runner_up, untuned, tuple(doubts))
 
@@ -168,5 +168,5 @@ def _doubts(winner: Any, runner_up: Any | None, gain: Any | None, gone: dict) ->
         doubts.append("Its setting was chosen among several on these same questions.")
     share = gone.get((winner.student, winner.label), 0.0)
     if share:
-        doubts.append(f"{share:.0%} of its runs collapsed.")
+        doubts.append(f"{100 * share:.0f}\u00a0% of its runs collapsed.")
     return doubts

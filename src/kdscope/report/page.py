@@ -80,6 +80,7 @@ def page(results: Results, viewer: str | None = None, other: Results | None = No
         title=f"{results.name} · kdscope",
         results=results,
         sentence=overview.sentence(results),
+        over=" over questions and training seeds" if several_seeds(results) else " over questions",
         headline=headline(found),
         choices=found,
         first=[drawn(figure) for figure in first],
@@ -90,6 +91,12 @@ def page(results: Results, viewer: str | None = None, other: Results | None = No
         paper_links=index.links(places),
         exports=exports(every),
     )
+
+
+def several_seeds(results: Results) -> bool:
+    """Whether any cell's interval covers more than one training."""
+    seeds = results.level("accuracy")["seeds"].dropna()
+    return bool(len(seeds)) and float(seeds.max()) > 1
 
 
 def study_sections(

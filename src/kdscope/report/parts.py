@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 from markupsafe import Markup
 
+from kdscope.report.captions import in_words
 from kdscope.report.frames import Frame
 from kdscope.report.tabulate import Quantity, Table, number
 
@@ -19,8 +20,8 @@ class Figure:
         name: short, unique in the page; becomes the file name of exports.
         title: one line above the chart.
         chart: the Vega-Lite specification.
-        note: what is drawn, with n and signature.
-        table: the numbers of the chart.
+        note: what is drawn, with n and how the intervals were made.
+        table: the numbers of the chart, with their signatures.
     """
 
     name: str
@@ -68,8 +69,11 @@ def quantity(
     return Quantity(*kept, digits=digits, signed=signed, strong=strong)
 
 
-def spoken(row: object, *, digits: int = 1, signed: bool = False, unit: str = " %") -> str:
-    """A number with its interval for a sentence, e.g. ``75.5 % (73.6 to 77.3)``."""
+def spoken(row: object, *, digits: int = 1, signed: bool = False, unit: str = "\u00a0%") -> str:
+    """A number with its interval for a sentence, e.g. ``75.5 % (73.6 to 77.3)``.
+
+    Number and percent sign do not part at a line's end.
+    """
     cell = quantity(row, digits=digits, signed=signed)
     text = number(cell.value, digits, signed=signed) + unit
     if cell.low is None:
@@ -78,7 +82,9 @@ def spoken(row: object, *, digits: int = 1, signed: bool = False, unit: str = " 
     return f"{text} ({low} to {high})"
 
 
-def spoken_html(row: object, *, digits: int = 1, signed: bool = False, unit: str = " %") -> Markup:
+def spoken_html(
+    row: object, *, digits: int = 1, signed: bool = False, unit: str = "\u00a0%"
+) -> Markup:
     """The same as :func:`spoken`, the interval set smaller."""
     whole = spoken(row, digits=digits, signed=signed, unit=unit)
     level, _, bounds = whole.partition(" (")
@@ -90,20 +96,20 @@ def spoken_html(row: object, *, digits: int = 1, signed: bool = False, unit: str
 
 
 def note(rows: Frame, what: str = "items") -> str:
-    """n, seeds and signature of some rows of ``comparisons`` as one line."""
+    """n, seeds and how the intervals were made, of some rows of ``comparisons``, in plain words."""
     parts = []
     for column, unit in (("n", what), ("seeds", "seeds")):
         values = sorted({int(value) for value in rows[column].dropna()})
         if values:
-            spread = str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
+            spread = f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
             parts.append(f"{spread} {unit[:-1] if values == [1] else unit}")
-    kinds = rows["signature"].dropna().value_counts()
-    if len(kinds):
-        parts.append(
-            str(kinds.index[0])
-            + (f" (and {len(kinds) - 1} more, see the tables)" if len(kinds) > 1 else "")
-        )
-    return " · ".join(parts)
+    how = in_words(rows["signature"])
+    return " · ".join([*parts, how] if how else parts)
+
+
+def signatures(rows: Frame) -> list[str]:
+    """The signatures of some rows of ``comparisons``, each once, the commonest first."""
+    return [str(text) for text in rows["signature"].dropna().value_counts().index]
 
 
 def listing(names: Iterable[str]) -> str:

@@ -31,6 +31,12 @@ class Quantity(NamedTuple):
     strong: bool = False
 
 
+class Probability(NamedTuple):
+    """A p-value as a table cell: shown with three decimals, sorted and exported as it is."""
+
+    value: float | None
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as it is shown and exported.
@@ -40,8 +46,9 @@ class Table:
         caption: one line above the table.
         columns: headings.
         rows: cells: text, whole numbers, :class:`Quantity` or None.
-        note: signature and n, below the table.
+        note: n and how the intervals were made, below the table.
         methods: for each row the method whose colour marks it, or None.
+        signatures: how the numbers were obtained, in full.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     note: str = ""
     methods: Sequence[str | None] = ()
+    signatures: Sequence[str] = ()
 
     @property
     def numeric(self) -> list[bool]:
@@ -58,6 +66,20 @@ class Table:
             [row[i] for row in self.rows if not _absent(row[i])] for i in range(len(self.columns))
         ]
         return [bool(cells) and all(is_number(cell) for cell in cells) for cells in columns]
+
+    @property
+    def bounds(self) -> list[int]:
+        """For each column the width in digits of its widest interval, so that numbers line up."""
+        texts = [
+            [interval(row[i]) for row in self.rows if isinstance(row[i], Quantity)]
+            for i in range(len(self.columns))
+        ]
+        return [max(map(bounds_width, column), default=0) for column in texts]
+
+
+def bounds_width(text: str) -> int:
+    """Width of an interval's text in digits, rounded up; punctuation is half as wide."""
+    return math.ceil(sum(1.0 if mark.isdigit() or mark in "+−" else 0.5 for mark in text))
 
 
 def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -71,10 +93,10 @@ def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as DESIGN asks: three digits or ``< .001``."""
+    """A p-value with three decimals, ``.012`` to ``1.000``, or ``< .001``."""
     if p is None or math.isnan(p):
         return "–"
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
 def interval(cell: Quantity) -> str:
@@ -96,13 +118,13 @@ def html_cell(cell: Any) -> Markup:
 
 def sort_key(cell: Any) -> str:
     """What a click on the heading sorts by."""
-    value = cell.value if isinstance(cell, Quantity) else cell
+    value = cell.value if isinstance(cell, Quantity | Probability) else cell
     return "" if _absent(value) else str(value)
 
 
 def is_number(cell: Any) -> bool:
     """Whether the cell is set flush right."""
-    return isinstance(cell, Quantity | int | float) and not isinstance(cell, bool)
+    return isinstance(cell, Quantity | Probability | int | float) and not isinstance(cell, bool)
 
 
 def to_csv(table: Table) -> str:
@@ -140,7 +162,7 @@ def to_latex(table: Table) -> str:
     layout = "".join("r" if numeric else "l" for numeric in table.numeric)
     body = [_latex_row(row) for row in table.rows]
     lines = [
-        f"% {_latex(table.caption)}",
+        *(f"% {_latex(line)}" for line in (table.caption, table.note, *table.signatures) if line),
         rf"\begin{{tabular}}{{{layout}}}",
         r"\toprule",
         _latex_row(table.columns),
@@ -187,6 +209,8 @@ def _absent(cell: Any) -> bool:
 
 
 def _plain(cell: Any) -> str:
+    if isinstance(cell, Probability):
+        return p_value(cell.value)
     if isinstance(cell, Quantity):
         return f"{number(cell.value, cell.digits, signed=cell.signed)} {interval(cell)}".strip()
     return "–" if _absent(cell) else f"{cell:,}" if is_number(cell) else str(cell)
@@ -196,6 +220,8 @@ def _csv_cells(cell: Any, wide: bool) -> list[Any]:
     if isinstance(cell, Quantity):
         values = [cell.value, cell.low, cell.high] if wide else [cell.value]
         return ["" if _absent(value) else round(float(value), 6) for value in values]  # type: ignore[arg-type]
+    if isinstance(cell, Probability):
+        return ["" if _absent(cell.value) else float(f"{cell.value:.6g}")]
     value = "" if _absent(cell) else cell
     return [_no_formula(value) if isinstance(value, str) else value] + ["", ""] * wide
 

@@ -6,7 +6,16 @@ from markupsafe import Markup, escape
 from kdscope.report import charts
 from kdscope.report.answer import Choice
 from kdscope.report.frames import Frame
-from kdscope.report.parts import Figure, Section, listing, note, percent, quantity, spoken
+from kdscope.report.parts import (
+    Figure,
+    Section,
+    listing,
+    note,
+    percent,
+    quantity,
+    signatures,
+    spoken,
+)
 from kdscope.report.results import Results
 from kdscope.report.tabulate import Table
 
@@ -107,6 +116,7 @@ def scatter_figure(results: Results) -> Figure | None:
         ["student", "method", "accuracy", "agreement"],
         cells,
         methods=list(both["method"]),
+        signatures=signatures(results.level("agreement")),
     )
     return Figure(
         "agreement-and-accuracy",
@@ -160,6 +170,7 @@ def listed(name: str, caption: str, rows: Frame, *, signed: bool = False, digits
         cells,
         note(rows),
         list(rows["method"]),
+        signatures(rows),
     )
 
 
@@ -185,7 +196,9 @@ def by_task(
         cells.append(line)
         methods.append(next(iter(by.values())).method)
     heads = ["system", "method", *("all tasks" if task == "all" else task for task in tasks)]
-    return Table(f"{measure.replace('_', '-')}-by-task", caption, heads, cells, note(rows), methods)
+    name = f"{measure.replace('_', '-')}-by-task"
+    text = f"bold: the best of each student · {note(rows)}"
+    return Table(name, caption, heads, cells, text, methods, signatures(rows))
 
 
 def _answer(results: Results, found: list[Choice]) -> Markup:

@@ -7,9 +7,10 @@ from scipy.stats import studentized_range
 
 from kdscope.errors import NotEstimableError
 from kdscope.report import charts
+from kdscope.report.captions import in_words
 from kdscope.report.frames import Frame
 from kdscope.report.frames import frame as make_frame
-from kdscope.report.parts import Figure, Section, note, percent, quantity
+from kdscope.report.parts import Figure, Section, count, note, percent, quantity, signatures
 from kdscope.report.results import Results
 from kdscope.report.tabulate import Quantity, Table, p_value
 from kdscope.stats.ranks import friedman
@@ -60,6 +61,7 @@ def heat_map(results: Results) -> Figure | None:
         cells,
         note(rows),
         list(rows["method"]),
+        signatures(rows),
     )
     text = f"bold: the 95 % interval excludes 0 · {note(rows)}"
     return Figure("gain-by-task", "Gain by method and task", charts.heat(rows), text, table)
@@ -92,6 +94,7 @@ def headroom(results: Results) -> Figure | None:
         ["student", "method, task", "teacher's lead over SFT", "gain over SFT"],
         cells,
         note(rows),
+        signatures=signatures(rows),
     )
     chart = charts.scatter(frame, "teacher's lead over SFT, points", "gain over SFT, points")
     return Figure("gain-and-headroom", "Gain against headroom", chart, note(rows), table)
@@ -137,6 +140,7 @@ def improvement(results: Results, scores: Frame) -> Figure | None:
         cells,
         text,
         list(frame["method"]),
+        signatures(frame),
     )
     chart = charts.intervals(
         rows,
@@ -176,9 +180,12 @@ def score_profile(results: Results, scores: Frame) -> Figure | None:
     some = frame[frame["x"] % 10 == 0]
     cells = [[r.method, f"{r.x:.0f} %", Quantity(r.y, r.low, r.high)] for r in some.itertuples()]
     heads = ["method", "accuracy above", "runs, %"]
-    table = Table("profile", "Share of runs above an accuracy", heads, cells, texts[0])
+    caption, how = "Share of runs above an accuracy", sorted(set(texts))
+    blocks = scores[["student", "task"]].drop_duplicates()
+    text = f"{count(len(blocks), 'student-task block')} · bands: {in_words(how)}"
+    table = Table("profile", caption, heads, cells, text, signatures=how)
     chart = charts.lines(frame, "accuracy above, %", "runs, %", methods=names, band=True)
-    return Figure("profile", "Performance profile", chart, texts[0], table)
+    return Figure("profile", "Performance profile", chart, text, table)
 
 
 def mean_ranks(results: Results) -> tuple[Figure | None, str]:

@@ -5,7 +5,7 @@ from markupsafe import Markup
 from kdscope.report import charts, theme
 from kdscope.report.answer import Choice
 from kdscope.report.frames import frame as make_frame
-from kdscope.report.parts import Figure, Section, note, percent, quantity, spoken
+from kdscope.report.parts import Figure, Section, note, percent, quantity, signatures, spoken
 from kdscope.report.results import Results
 from kdscope.report.sections.accuracy import by_task, listed
 from kdscope.report.sections.measures import Column, by_student, pick, table
@@ -112,6 +112,7 @@ def _before_after(results: Results, found: list[Choice], measure: str) -> Figure
         ["student", "task", "kind", title],
         cells,
         note(frame),
+        signatures=signatures(frame),
     )
     heading = (
         "Agreement before and after distillation"

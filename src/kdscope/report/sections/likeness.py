@@ -7,7 +7,7 @@ from kdscope.fidelity.reasoning import ERRORS, SAME_STEPS
 from kdscope.report import charts, theme
 from kdscope.report.answer import Choice
 from kdscope.report.frames import frame as make_frame
-from kdscope.report.parts import Figure, Section, note, spoken
+from kdscope.report.parts import Figure, Section, note, signatures, spoken
 from kdscope.report.results import Results
 from kdscope.report.sections.measures import Column, by_student, lines, pick, table
 from kdscope.report.tabulate import Table, number
@@ -185,6 +185,7 @@ def _distances(results: Results) -> Table:
         [[line.who, line.label, prefix, *line.cells] for line, prefix in rows],
         f"temperature 1 · {note(results.level('forward_kl_on_reference'), 'texts')}",
         [line.method for line, _ in rows],
+        signatures(results.level("forward_kl_on_reference")),
     )
 
 
@@ -282,7 +283,8 @@ def _on_options(results: Results, choice: Choice) -> str | None:
     error, capa = (pick(results, name, choice) for name in ("ece", "capa"))
     if error is None:
         return None
-    text = f"the confidence of {choice.winner.label} is off by {spoken(error)} on average (ECE)"
+    gap = spoken(error, unit=" points")
+    text = f"the confidence of {choice.winner.label} is off by {gap} on average (ECE)"
     if capa is not None:
         text += f"; CAPA with its teacher, 0 by chance and 1 for a copy, is {capa.estimate:.2f}"
     return text + "."

@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from kdscope.report.answer import Choice
-from kdscope.report.parts import note, quantity
+from kdscope.report.parts import note, quantity, signatures
 from kdscope.report.results import Results
 from kdscope.report.tabulate import Table
 
@@ -54,7 +54,8 @@ def table(
         return None
     rows = lines(results, present)
     heads = ["student", "method", *(shown.heading for shown in present.values())]
-    line = note(pd.concat([results.level(key) for key in present]))
+    every = pd.concat([results.level(key) for key in present])
+    line = note(every)
     return Table(
         name,
         caption,
@@ -62,6 +63,7 @@ def table(
         [[row.who, row.label, *row.cells] for row in rows],
         f"{remark} · {line}" if remark else line,
         [row.method for row in rows],
+        signatures(every),
     )
 
 

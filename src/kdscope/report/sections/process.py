@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from kdscope.report import charts
 from kdscope.report.frames import Frame
 from kdscope.report.frames import frame as make_frame
-from kdscope.report.parts import Figure, Section, count, note, percent, quantity
+from kdscope.report.parts import Figure, Section, count, note, percent, quantity, signatures
 from kdscope.report.results import Results, settings
 from kdscope.report.tabulate import Quantity, Table
 
@@ -125,7 +125,8 @@ def cost(results: Results) -> Section:
     if by_method and len(by_method.rows) > 1:
         dear = max(by_method.rows, key=lambda row: row[2].value or 0)
         spent = duration(float(dear[2].value or 0))
-        text += f" The dearest training is {dear[0]}, {spent} a run at the median."
+        name = "the teacher's" if dear[0] == "teacher" else dear[0]
+        text += f" The dearest training is {name}, {spent} a run at the median."
     return Section(
         "cost",
         question,
@@ -224,6 +225,7 @@ def _gain_and_cost(results: Results, rows: Frame) -> Figure | None:
         cells,
         text,
         list(frame["method"]),
+        signatures(gains),
     )
     chart = charts.scatter(frame, "seconds a training", "gain over SFT, points")
     return Figure("gain-and-cost", "Gain against training time", chart, text, table)
@@ -333,6 +335,7 @@ def _ablation(results: Results, rows: Frame, key: str) -> Figure | None:
         cells,
         note(frame),
         list(frame["method"]),
+        signatures(frame),
     )
     return Figure(table.name, f"Accuracy by {name}", chart, note(frame), table)
 

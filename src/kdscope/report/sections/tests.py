@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kdscope.report.parts import Section, count, listing, note, quantity
+from kdscope.report.captions import in_words
+from kdscope.report.parts import Section, count, listing, note, quantity, signatures
 from kdscope.report.results import Results
-from kdscope.report.tabulate import Quantity, Table, p_value
+from kdscope.report.tabulate import Probability, Quantity, Table
 
 PAPER_TESTS = {
     "one_sided_t": "one-sided t",
@@ -58,21 +59,23 @@ def paper_tests(results: Results, *, by_task: bool = False) -> Table | None:
             _subject(r),
             r.task if r.task != "all" else "all tasks",
             _statistic(r),
-            p_value(r.p),
-            p_value(r.p_adjusted),
+            Probability(r.p),
+            Probability(r.p_adjusted),
             int(r.n) if r.n == r.n else None,
         ]
         for r in rows.itertuples(index=False)
     ]
     heads = ["test", "on", "task", "statistic", "p", "p, adjusted", "n"]
     what = "task by task" if by_task else "over all tasks"
-    note = "n counts (teacher, student, method) triples; the paper takes them as independent"
+    line = "n counts (teacher, student, method) triples; the paper takes them as independent"
+    line += f" · {in_words(rows['signature'])}"
     return Table(
         "paper-tests-by-task" if by_task else "paper-tests",
         f"The paper's tests on this study, {what}",
         heads,
         cells,
-        note,
+        line,
+        signatures=signatures(rows),
     )
 
 
@@ -86,8 +89,8 @@ def _differences(results: Results) -> Table:
             r.reference if isinstance(r.reference, str) else "sft",
             "all tasks" if r.task == "all" else r.task,
             quantity(r, signed=True),
-            p_value(r.p),
-            p_value(r.p_adjusted),
+            Probability(r.p),
+            Probability(r.p_adjusted),
         ]
         for r in rows.itertuples()
     ]
@@ -99,6 +102,7 @@ def _differences(results: Results) -> Table:
         cells,
         note(rows),
         list(rows["method"]),
+        signatures(rows),
     )
 
 
@@ -130,5 +134,5 @@ def _answer(results: Results) -> Markup:
     text += f" ({listing(up)})" if 0 < len(up) <= 3 else ""
     text += f"; worse: {listing(down)}" if down else "; none is worse"
     return escape(
-        text + ". Intervals are paired by item; p-values are adjusted where a column says so."
+        text + ". Intervals are paired by item; p\u2011values are adjusted where a column says so."
     )

@@ -98,7 +98,7 @@ def collapse(results: Results) -> Section:
     gone = collapsed_cells(results)
     if gone:
         text = "Yes: " + listing(
-            f"{share:.0%} of the runs of {label} on {student}"
+            f"{100 * share:.0f}\u00a0% of the runs of {label} on {student}"
             for (student, label), share in gone.items()
         )
         text += (
