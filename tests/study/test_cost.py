@@ -2,7 +2,17 @@
 
 import pytest
 
-from kdscope.study.cost import Cost, Machine, costs, learn, makespan
+from kdscope.study.cost import (
+    BETWEEN,
+    RECENT,
+    Machine,
+    costs,
+    learn,
+    makespan,
+    own_seconds,
+    save_machine,
+    this_machine,
+)
 from kdscope.study.graph import Graph, Plan
 from kdscope.study.overview import parameters
 from kdscope.study.plan import build_plan
@@ -46,9 +56,89 @@ def test_makespan_of_a_fork():
     one = graph.add("sft", "one", {"n": 1}, {})
     ends = [graph.add("predict", f"p{i}", {"n": i}, {"adapter": [one]}) for i in range(4)]
     plan = Plan("fork", graph.steps, ())
-    found = {key: Cost(10.0, 0.0, 0.0) for key in plan.steps}
+    found = dict.fromkeys(plan.steps, 10.0 - BETWEEN)
     start = makespan(plan, found, [one], 1) - 10.0
     assert makespan(plan, found, plan.steps, 1) == pytest.approx(start + 50)
     assert makespan(plan, found, plan.steps, 2) == pytest.approx(start + 30)
     assert makespan(plan, found, ends, 4) == pytest.approx(start + 10)
     assert makespan(plan, found, [], 2) == 0
+
+
+def learnt(plan, weights, factors):
+    """The machine after runs in which every step took these multiples of its prediction."""
+    before, machine = costs(plan, Machine(), weights), Machine()
+    for factor in factors:
+        measured = [(s, factor * before[k].seconds) for k, s in plan.steps.items()]
+        machine = learn(machine, measured, weights)
+    return machine
+
+
+def test_one_bad_run_does_not_spoil_what_was_learnt(quickstart):
+    plan, weights = quickstart
+    before = costs(plan, Machine(), weights)
+    after = costs(plan, learnt(plan, weights, [1.2, 1.2, 1.2, 20.0]), weights)
+    texts = [key for key, step in plan.steps.items() if step.kind == "teacher_texts"]
+    assert after[texts[0]].seconds == pytest.approx(1.2 * before[texts[0]].seconds, rel=1e-3)
+
+
+def test_a_machine_that_has_changed_is_learnt_anew(quickstart):
+    plan, weights = quickstart
+    machine = learnt(plan, weights, [5.0] * RECENT + [1.0] * RECENT)
+    assert all(len(values) <= RECENT for values in machine.ratios.values())
+    for key, cost in costs(plan, machine, weights).items():
+        assert cost.seconds == pytest.approx(costs(plan, Machine(), weights)[key].seconds, rel=1e-3)
+
+
+def test_rollouts_and_tasks_have_factors_of_their_own(quickstart):
+    plan, weights = quickstart
+    before = costs(plan, Machine(), weights)
+    measured = []
+    for key, step in plan.steps.items():
+        slow = step.fields.get("on_policy") or "tiny-long" in step.label
+        measured.append((step, (9.0 if slow else 1.0) * before[key].seconds))
+    after = costs(plan, learn(Machine(), measured, weights), weights)
+    for key, step in plan.steps.items():
+        slow = bool(step.fields.get("on_policy")) or "tiny-long" in step.label
+        assert after[key].seconds == pytest.approx(
+            (9.0 if slow else 1.0) * before[key].seconds, rel=1e-3
+        )
+
+
+def test_an_unseen_task_is_predicted_like_others_of_its_size(quickstart):
+    plan, weights = quickstart
+    before = costs(plan, Machine(), weights)
+    seen = [(s, 3.0 * before[k].seconds) for k, s in plan.steps.items()
+            if s.kind == "predict" and "tiny-math" in s.label]  # fmt: skip
+    after = costs(plan, learn(Machine(), seen, weights), weights)
+    other = [k for k, s in plan.steps.items() if s.kind == "predict" and "tiny-choice" in s.label]
+    assert all(after[k].seconds == pytest.approx(3.0 * before[k].seconds, rel=1e-3) for k in other)
+
+
+def manifest(**changed):
+    return {
+        "seconds": 100.0, "cpu_seconds": 20.0, "device": "cpu", "threads": 1,
+        "machine": {"load": 9.0, "cores": 2},
+    } | changed  # fmt: skip
+
+
+def test_a_step_counts_with_the_time_it_would_have_taken_alone():
+    assert own_seconds(manifest()) == 20.0  # four fifths of the time others had the core
+    assert own_seconds(manifest(cpu_seconds=130.0)) == 100.0  # children beside it
+    assert own_seconds(manifest(threads=2)) is None  # a crowded machine: nobody can say
+    assert own_seconds(manifest(threads=2, machine={"load": 1.9, "cores": 2})) == 100.0
+    assert own_seconds(manifest(device="cuda", machine={"load": 0.5, "cores": 2})) == 100.0
+
+
+def test_what_was_learnt_is_kept_and_older_records_are_passed_over(quickstart):
+    plan, weights = quickstart
+    machine = learnt(plan, weights, [2.0])
+    save_machine(machine)
+    assert this_machine() == machine
+
+
+def test_the_embedded_study_is_predicted_from_a_few_numbers(quickstart):
+    """Seconds of a slot as measured on a virtual machine of two cores, its numbers by `kdscope doctor`."""
+    plan, weights = quickstart
+    found = costs(plan, Machine(), weights)
+    total = sum(cost.seconds for cost in found.values())
+    assert 300 < total < 3000

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from kdscope.errors import StoreError
-from kdscope.study.driver import Limits
+from kdscope.study.budget import Limits, check_room, folder_bytes
 from kdscope.study.events import read_events
 from kdscope.study.inspection import collect, garbage, log_text, status, why
 from kdscope.study.results import open_results, rebuild_tables
@@ -256,3 +256,36 @@ def test_two_drivers_refuse_each_other(study):
     study.run_folder.claim("trivial")
     with study.run_folder.locked(), pytest.raises(StoreError, match="another run is working"):
         study.run()
+
+
+def test_the_limit_of_time_ends_a_run_cleanly_and_the_next_goes_on(study):
+    first = study.step("start", "first")
+    study.step("work", "sleeper", first, do="hang")
+    outcome = study.run(limits=Limits(run_seconds=2.0))
+    assert outcome.status == 1
+    assert outcome.limited
+    assert "--max-hours" in outcome.stopped
+    assert not outcome.failed
+    assert not status(study.folder)["failed"]
+    assert study.run().status == 0
+    assert status(study.folder)["left"] == 0
+
+
+def test_the_limit_of_disk_starts_no_further_step(study):
+    chain(study)
+    outcome = study.run(limits=Limits(disk_bytes=1))
+    assert (outcome.status, outcome.ran) == (1, 0)
+    assert "--max-disk" in outcome.stopped
+    held = folder_bytes(study.folder)
+    one = study.run(limits=Limits(disk_bytes=held + 1))  # the first step fills it
+    assert (one.status, one.ran) == (1, 1)
+    assert study.run(limits=Limits(disk_bytes=10**9)).status == 0
+
+
+def test_too_little_free_space_is_said_before_anything_runs(tmp_path):
+    folder = tmp_path / "not" / "made" / "yet"
+    with pytest.raises(StoreError, match="nothing was started"):
+        check_room(folder, 1e18, Limits())
+    check_room(folder, 1e18, Limits(disk_bytes=10**9))
+    check_room(folder, 1e3, Limits())
+    assert not folder.exists()

@@ -1,17 +1,20 @@
 """Verbs that run a study and look into it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kdscope.cli.base import START, STUDY, Folder, Json, app, emit, say
+from kdscope.study.place import is_url, working_folder
 
 Study = Annotated[str, typer.Argument(help="A YAML file or a preset's name.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted, as in seeds=[0].")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="The run's folder (runs/<name>).")]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", help="The run's folder (runs/<name>), or a URL as s3://b/run."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Items per task.")]
 Many = Annotated[bool, typer.Option("--many", help="Allow more than 20,000 cells.")]
 StepName = Annotated[str, typer.Argument(help="A step: its path, its key, or a part of them.")]
@@ -31,6 +34,12 @@ def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
     verify: Annotated[bool, typer.Option(help="Check every reused file by its checksum.")] = False,
     stall_minutes: Annotated[float, typer.Option(help="A silent step is killed then.")] = 60,
     step_minutes: Annotated[float | None, typer.Option(help="Longest time of one attempt.")] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0, help="The run ends cleanly after so many hours.")
+    ] = None,
+    max_disk: Annotated[
+        float | None, typer.Option(min=0, help="GB that the run's folder may hold.")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="KIND=RESOURCE", help="Ray resource of a kind.")
@@ -42,18 +51,22 @@ def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
 
     Example: `kdscope run quickstart seeds=[0] --limit 40`
     """
+    from kdscope.study.budget import Limits
     from kdscope.study.display import watch
-    from kdscope.study.driver import Limits
     from kdscope.study.launch import Options, outcome_lines, run_study
     from kdscope.study.overview import overview
 
     limits = Limits(
         stall_seconds=60 * stall_minutes,
         step_seconds=None if step_minutes is None else 60 * step_minutes,
+        run_seconds=None if max_hours is None else 3600 * max_hours,
+        disk_bytes=None if max_disk is None else int(1e9 * max_disk),
     )
-    found = overview(study, overrides or (), out=out, limit=limit, many=many, look=False)
+    folder = working_folder(out)
+    found = overview(study, overrides or (), out=folder, limit=limit, many=many, look=False)
     labels = dict(entry.split("=", 1) for entry in label or () if "=" in entry)
-    options = Options(engine, workers, verify, address, labels, limits)
+    mirror = out if out is not None and is_url(out) else None
+    options = Options(engine, workers, verify, address, labels, limits, mirror)
     outcome = run_study(found, watch(display), options)
     for line in outcome_lines(found, outcome):
         say(line)
@@ -71,8 +84,10 @@ def validate(
     Example: `kdscope validate study.yaml`
     """
     from kdscope.study.overview import overview
+    from kdscope.study.tracking import require
 
     found = overview(study, overrides or (), many=many, look=False)
+    require(found.plan.trackers, found.plan.name)
     say(f"{found.plan.name}: no mistake, {len(found.plan.cells)} cells")
     if json:
         emit({"name": found.plan.name, "cells": len(found.plan.cells), "mistakes": []})
@@ -94,7 +109,7 @@ def plan(
     """
     from kdscope.study.overview import overview
 
-    found = overview(study, overrides or (), out=out, limit=limit, many=many)
+    found = overview(study, overrides or (), out=working_folder(out), limit=limit, many=many)
     if json:
         emit(found.document())
     else:

@@ -1,10 +1,11 @@
 """One training from its plain settings: the Trainer's arguments, checkpoints, curves."""
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class Machine:
         micro_batch: sequences per forward pass at most; None for the whole batch.
         checkpoints: folder that survives a killed attempt.
         on_step: called with (steps done, steps in all, loss).
+        reporting: the Trainer's arguments that name trackers; empty for none.
+        metrics: file that everything logged is appended to, one JSON object a line.
     """
 
     device: str
     micro_batch: int | None
     checkpoints: Path
     on_step: Callable[[int, int, float], None] | None = None
+    reporting: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_TimedCheckpoints())
+    if machine.metrics is not None:
+        trainer.add_callback(_Lines(machine.metrics))
     watcher = None
     if validation:
         watcher = _Validation(trainer, validation, keep_best=train["select"] == "best_nll")
@@ -150,11 +157,11 @@ def _arguments(
         logging_nan_inf_filter=False,
         save_strategy="no",
         save_total_limit=1,
-        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=machine.device == "cpu",
         dataloader_pin_memory=machine.device != "cpu",
+        **{"report_to": "none", **machine.reporting},
     )
 
 
@@ -195,6 +202,18 @@ class _TimedCheckpoints(TrainerCallback):
             control.should_save = True
             self.last = time.monotonic()
         return control
+
+
+class _Lines(TrainerCallback):
+    """Appends what is logged to a file of JSON lines; a resumed training says some steps again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args, state, control, logs=None, **_):
+        numbers = {name: v for name, v in (logs or {}).items() if isinstance(v, int | float)}
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
 
 
 class _Validation(TrainerCallback):

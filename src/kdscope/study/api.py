@@ -1,6 +1,7 @@
 """A study from Python: plan, run and read it without the command line."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from kdscope.study.driver import Outcome
 from kdscope.study.identity import canonical
 from kdscope.study.launch import Options, run_study
 from kdscope.study.overview import Overview, overview
+from kdscope.study.place import is_url, working_folder
 from kdscope.study.results import open_results
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class Study:
     Args:
         study: a YAML file or a preset's name.
         overrides: dotted keys with values, as ``key=value`` on the command line.
-        out: the run's folder; ``runs/<name>`` if not given.
+        out: the run's folder, or the URL of an object store; ``runs/<name>`` if not given.
         many: allow more than 20,000 cells.
 
     Raises:
@@ -41,7 +43,9 @@ class Study:
         many: bool = False,
     ):
         self._written = [f"{key}={canonical(value)}" for key, value in (overrides or {}).items()]
-        self._study, self._out, self._many = str(study), Path(out) if out else None, many
+        self._study, self._many = str(study), many
+        self._mirror = str(out) if out and is_url(str(out)) else None
+        self._out = working_folder(str(out)) if out else None
         self.folder = self.plan().folder
 
     def plan(self) -> Overview:
@@ -58,6 +62,7 @@ class Study:
         Raises:
             UserError: something must be mended first; nothing was started.
         """
+        options = replace(options or Options(), mirror=self._mirror)
         return run_study(self.plan(), watch(display), options)
 
     def results(self) -> "dict[str, pd.DataFrame]":

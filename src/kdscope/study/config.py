@@ -22,6 +22,10 @@ def _as_axis(value: Any) -> Any:
     return _as_tuple(value)
 
 
+def _as_names(value: Any) -> Any:
+    return () if value is None else _as_tuple(value)
+
+
 T = TypeVar("T")
 Axis = Annotated[tuple[T, ...] | None, BeforeValidator(_as_axis)]
 
@@ -42,6 +46,9 @@ Objective = Literal[
     "nll", "forward_kl", "reverse_kl", "jsd", "jsd_normalised", "skew_kl", "skew_rkl", "tvd", "mse",
     "adaptive_kl",
 ]  # fmt: skip
+
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Model(_Record):
@@ -204,6 +211,7 @@ class Study(_Record):
     ablations: Annotated[Ablations, BeforeValidator(_as_settings)] = Ablations()
     evaluate: Evaluate
     statistics: Annotated[Statistics, BeforeValidator(_as_settings)] = Statistics()
+    trackers: Annotated[tuple[Tracker, ...], BeforeValidator(_as_names)] = ()
 
     @field_validator("seeds")
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 def _silent(done: float, total: float, **numbers: float) -> None:
@@ -22,6 +23,7 @@ class StepContext:
         device: ``cpu`` or ``cuda`` (the one device that this slot may see).
         locations: folders of local models and data files by name.
         attempt: counted from 1.
+        reporting: arguments of the Trainer that name the trackers of this study; empty for none.
     """
 
     resume: Path
@@ -32,3 +34,4 @@ class StepContext:
     device: str = "cpu"
     locations: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
+    reporting: Mapping[str, Any] = field(default_factory=dict)

@@ -2,14 +2,15 @@
 
 A step's time is that of its forward passes (a fixed cost of each, and 2 operations per weight and
 token), of backward passes (twice that) and of generated tokens one by one. What the form misses is
-put right by a factor per kind and size of model, the median over earlier steps on this machine.
+put right by a factor per sort of step and size of model: the median over the last steps of that sort
+on this machine, each counted with the time that it would have taken alone (:func:`own_seconds`).
 """
 
 import heapq
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,15 @@ from typing import Any, NamedTuple
 from kdscope.models.sources import cache_folder
 from kdscope.study import catalogue
 from kdscope.study.graph import Plan, Step
+from kdscope.study.lengths import Length, task_length, train_length
 from kdscope.study.store import write_text
 
-TOKENS = 100.0  # tokens of an example (prompt and response): a plan reads no data
-START = 6.0  # seconds until the first worker has imported its libraries
-SPENT = 0.6  # share of the allowed answer length that a batch is decoded for
+START = 5.0  # seconds until the first worker has imported its libraries
+BETWEEN = 0.1  # seconds between two steps of a slot: files, checksums, the next job
+RECENT = 24  # measured steps of a sort that count: a slow hour is forgotten
+CROWDED = 1.25  # processes per core from which wall time says little about a step
+STRAGGLER = 0.8  # share of the allowed answer length that a batch is decoded for at most
+LONGEST = 1.8  # longest answer of a batch over the mean
 HIDDEN = 1000.0  # width of hidden states per 1e9 weights to the power 1/3, roughly
 
 
@@ -33,13 +38,15 @@ class Machine:
         flops: floating-point operations per second of one slot in a matrix product.
         call: seconds of one forward pass of a model of no size (Python and kernel launches).
         load: seconds to load a model of no size.
-        scale: measured over predicted seconds by ``kind:size``, from earlier steps.
+        read: bytes per second that a slot reads of weights, one token after another.
+        ratios: measured over predicted seconds of the last steps, by sort and size.
     """
 
     flops: float = 3.0e10
     call: float = 0.006
     load: float = 0.3
-    scale: Mapping[str, float] = field(default_factory=dict)
+    read: float = 1.0e10
+    ratios: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 class Cost(NamedTuple):
@@ -74,10 +81,10 @@ def save_machine(machine: Machine) -> None:
 
 def costs(plan: Plan, machine: Machine, parameters: Mapping[str, float]) -> dict[str, Cost]:
     """Predicted cost of every step; ``parameters`` has the number of weights by model name."""
-    found = {}
+    found, factors = {}, {name: statistics.median(r) for name, r in machine.ratios.items() if r}
     for key, step in plan.steps.items():
         raw = _raw(step, machine, parameters)
-        factor = _factor(machine.scale, _bucket(step, parameters))
+        factor = _factor(factors, _bucket(step, parameters))
         found[key] = raw._replace(seconds=raw.seconds * factor)
     return found
 
@@ -85,23 +92,37 @@ def costs(plan: Plan, machine: Machine, parameters: Mapping[str, float]) -> dict
 def learn(
     machine: Machine, measured: Iterable[tuple[Step, float]], parameters: Mapping[str, float]
 ) -> Machine:
-    """The machine with its factors renewed by measured seconds of steps."""
-    ratios: dict[str, list[float]] = {}
+    """The machine with measured seconds of steps added; of each sort the last ones are kept."""
+    ratios = {bucket: list(values) for bucket, values in machine.ratios.items()}
     for step, seconds in measured:
         raw = _raw(step, machine, parameters).seconds
         if seconds > 0.0 and raw > 0.0:
-            ratios.setdefault(_bucket(step, parameters), []).append(seconds / raw)
-    fresh = {bucket: statistics.median(values) for bucket, values in ratios.items()}
-    return replace(machine, scale={**machine.scale, **fresh})
+            ratios.setdefault(_bucket(step, parameters), []).append(round(seconds / raw, 4))
+    return replace(machine, ratios={bucket: v[-RECENT:] for bucket, v in ratios.items()})
 
 
-def makespan(plan: Plan, found: Mapping[str, Cost], todo: Iterable[str], slots: int) -> float:
+def own_seconds(manifest: Mapping[str, Any]) -> float | None:
+    """Seconds that a step would have taken with its slot to itself; None if nobody can say.
+
+    On one thread of a processor that is its processor time, whatever else the machine was doing.
+    Of several threads, or beside a GPU, wall time counts, unless the machine had more to do than it
+    has cores.
+    """
+    seconds, cpu = manifest["seconds"], manifest.get("cpu_seconds")
+    if manifest["device"] == "cpu" and manifest["threads"] == 1 and cpu is not None:
+        return min(seconds, cpu)
+    machine = manifest["machine"]
+    crowded = machine.get("load", 0.0) > CROWDED * (machine.get("cores") or 1)
+    return None if crowded else seconds
+
+
+def makespan(plan: Plan, seconds: Mapping[str, float], todo: Iterable[str], slots: int) -> float:
     """Predicted wall seconds of the steps to do on so many slots, the longest way first."""
     todo = set(todo)
     path: dict[str, float] = {}
     for key, step in reversed(plan.steps.items()):
         if key in todo:
-            path[key] = path.get(key, 0.0) + found[key].seconds
+            path[key] = path.get(key, 0.0) + seconds[key] + BETWEEN
             for other in step.input_keys():
                 path[other] = max(path.get(other, 0.0), path[key])
     waiting = {key: len(todo & set(plan.steps[key].input_keys())) for key in todo}
@@ -116,7 +137,7 @@ def makespan(plan: Plan, found: Mapping[str, Cost], todo: Iterable[str], slots: 
     while ready or running:
         while ready and len(running) < slots:
             _, key = heapq.heappop(ready)
-            heapq.heappush(running, (clock + found[key].seconds, key))
+            heapq.heappush(running, (clock + seconds[key] + BETWEEN, key))
         clock, done = heapq.heappop(running)
         for user in users.get(done, ()):
             waiting[user] -= 1
@@ -126,18 +147,30 @@ def makespan(plan: Plan, found: Mapping[str, Cost], todo: Iterable[str], slots: 
 
 
 def _bucket(step: Step, parameters: Mapping[str, float]) -> str:
-    weights = _weights(step, parameters)
-    return f"{step.kind}:{round(2 * math.log10(weights))}" if weights else step.kind
+    """Sort and size of a step: kind, what makes steps of a kind differ, size of the model."""
+    weights, sort = _weights(step, parameters), step.kind
+    if step.kind == "predict":
+        sort += f" {step.fields['task']['name']}"
+    elif step.kind == "distill":
+        signal = "rollouts" if step.fields["on_policy"] else step.fields["signal"] or "text"
+        sort += f" {signal}"
+    return f"{sort}:{round(2 * math.log10(weights))}" if weights else sort
 
 
-def _factor(scale: Mapping[str, float], bucket: str) -> float:
-    """The factor of a bucket, or of the nearest size of the same kind, or 1."""
-    if bucket in scale:
-        return scale[bucket]
-    kind, _, rank = bucket.partition(":")
-    same = [(abs(int(b.partition(":")[2]) - int(rank)), v) for b, v in scale.items()
-            if rank and b.startswith(f"{kind}:")]  # fmt: skip
-    return min(same)[1] if same else 1.0
+def _factor(factors: Mapping[str, float], bucket: str) -> float:
+    """The factor of a bucket; else of the nearest size of its sort, or of its kind; else 1."""
+    if bucket in factors:
+        return factors[bucket]
+    sort, _, rank = bucket.partition(":")
+    for like in (f"{sort}:", f"{sort.partition(' ')[0]} "):
+        same: dict[int, list[float]] = {}
+        for other, factor in factors.items():
+            if rank and other.startswith(like):
+                away = abs(int(other.partition(":")[2]) - int(rank))
+                same.setdefault(away, []).append(factor)
+        if same:
+            return statistics.median(same[min(same)])
+    return 1.0
 
 
 def _weights(step: Step, parameters: Mapping[str, float]) -> float:
@@ -169,48 +202,60 @@ def _forward(machine: Machine, weights: float, tokens: float, passes: float) -> 
     return passes * machine.call + 2 * weights * tokens / machine.flops
 
 
-def _decode(machine: Machine, weights: float, answers: float, batch: int, length: float) -> float:
+def _decode(
+    machine: Machine, weights: float, answers: float, batch: int, length: Length, room: float
+) -> float:
+    """Seconds of decoding batch by batch: every new token reads all weights once."""
     batches = math.ceil(answers / batch)
-    new = SPENT * length
-    return _forward(machine, weights, answers * (TOKENS + new), batches * (1 + new))
+    longest = min(STRAGGLER * room, LONGEST * length.answer)
+    each = machine.call + 4 * weights / machine.read
+    tokens = answers * (length.prompt + length.answer)
+    return _forward(machine, weights, tokens, batches) + batches * longest * each
 
 
 def _training(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
     student = fields.get("student") or fields["model"]
     weights, train = parameters.get(student["name"], 1e9), fields["train"]
+    length = train_length(fields["data"]["name"])
     seen = _examples(fields) * train["epochs"]
-    steps = math.ceil(seen / train["batch_size"])
-    seconds = 3 * _forward(machine, weights, seen * TOKENS, steps)
+    steps, tokens = math.ceil(seen / train["batch_size"]), seen * sum(length)
+    seconds = 3 * _forward(machine, weights, tokens, steps)
     if fields.get("signal") is not None:
-        seconds *= 1.3
+        seconds *= 1.1
     on_policy = fields.get("on_policy")
     if on_policy:
         share = on_policy["probability"]
         teacher = parameters.get(fields["teacher"]["name"], weights)
-        length = train["max_length"] / 2
-        seconds += share * _decode(machine, weights, seen, train["batch_size"], length)
-        seconds += share * _forward(machine, teacher, seen * TOKENS, steps)
+        room = train["max_length"] - length.prompt
+        seconds += share * _decode(machine, weights, seen, train["batch_size"], length, room)
+        seconds += share * _forward(machine, teacher, tokens, steps)
     lora = train["lora"]
     trained = weights if lora is None else min(weights, 60 * lora["r"] * weights**0.6)
-    memory = 4 * weights + 16 * trained + 4e8 + train["batch_size"] * TOKENS * 4e5
+    memory = 4 * weights + 16 * trained + 4e8 + train["batch_size"] * sum(length) * 4e5
     return Cost(machine.load + seconds, memory, 4 * trained)
 
 
 def _texts(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
     weights, count = parameters.get(fields["teacher"]["name"], 1e9), _examples(fields)
-    length = fields["decoding"]["max_new_tokens"] or fields["max_length"]
-    seconds = _decode(machine, weights, count, fields["batch"], length)
+    length = train_length(fields["data"]["name"])
+    room = fields["decoding"]["max_new_tokens"] or fields["max_length"] - length.prompt
+    seconds = _decode(machine, weights, count, fields["batch"], length, room)
     return Cost(machine.load + seconds, 4 * weights + 5e8, count * 500.0)
 
 
 def _cache(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
-    weights, tokens = parameters.get(fields["teacher"]["name"], 1e9), _examples(fields) * TOKENS
-    seconds = _forward(machine, weights, tokens, _examples(fields) / 16)
+    weights, length = (
+        parameters.get(fields["teacher"]["name"], 1e9),
+        train_length(fields["data"]["name"]),
+    )
+    count = _examples(fields)
+    seconds = _forward(machine, weights, count * sum(length), count / 16)
     width = 2.0 * HIDDEN * (weights / 1e9) ** (1 / 3)
+    kept = count * length.answer
     if fields["top_k"]:
-        return Cost(machine.load + seconds, 4 * weights + 5e8, tokens / 2 * 8 * fields["top_k"])
+        return Cost(machine.load + seconds, 4 * weights + 5e8, kept * 8 * fields["top_k"])
     bytes_each = 1 if fields["cache_dtype"] == "int8" else _bytes(fields["teacher"]["dtype"])
-    return Cost(machine.load + seconds, 4 * weights + 5e8, tokens / 2 * width * bytes_each)
+    return Cost(machine.load + seconds, 4 * weights + 5e8, kept * width * bytes_each)
 
 
 def _bytes(dtype: str) -> int:
@@ -221,8 +266,8 @@ def _predict(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[st
     task, weights = fields["task"]["name"], parameters.get(fields["model"]["name"], 1e9)
     count = catalogue.task_size(task)
     count = min(count, fields["limit"] or count) * (1 + fields["samples"])
-    length = fields["decoding"]["max_new_tokens"] or catalogue.answer_length(task)
-    seconds = _decode(machine, weights, count, fields["batch"], length)
+    room = fields["decoding"]["max_new_tokens"] or catalogue.answer_length(task)
+    seconds = _decode(machine, weights, count, fields["batch"], task_length(task), room)
     return Cost(machine.load + seconds, 4 * weights + 5e8, count * 400.0)
 
 
@@ -236,9 +281,13 @@ def _distributions(
 ) -> Cost:
     """Both models read each item after three kinds of prefix."""
     weights = sum(parameters.get(fields[role]["name"], 1e9) for role in ("model", "teacher"))
-    texts = 3 * sum(min(catalogue.task_size(t["name"]), fields["items"]) for t in fields["tasks"])
-    seconds = _forward(machine, weights, texts * TOKENS, texts / 16)
-    return Cost(machine.load + seconds, 4 * weights + 7e8, texts * TOKENS / 2 * 20.0)
+    sizes = {
+        t["name"]: min(catalogue.task_size(t["name"]), fields["items"]) for t in fields["tasks"]
+    }
+    texts = 3 * sum(sizes.values())
+    tokens = 3 * sum(count * sum(task_length(name)) for name, count in sizes.items())
+    seconds = _forward(machine, weights, tokens, texts / 16)
+    return Cost(2 * machine.load + seconds, 4 * weights + 7e8, tokens / 3 * 20.0)
 
 
 def _stats(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:

@@ -1,21 +1,19 @@
 """What this machine can do: cores, memory, GPUs, libraries, and a measurement for plans."""
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
 import shutil
-import statistics
-import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from kdscope.models.sources import cache_folder
-from kdscope.study.cost import save_machine, this_machine
+from kdscope.study.calibration import measure_slot
+from kdscope.study.cost import Machine, save_machine
 from kdscope.study.display import size
 from kdscope.study.local import machine_slots, visible_gpus
 
@@ -27,9 +25,15 @@ _EXTRAS = {
 
 
 def examine() -> dict[str, Any]:
-    """Look at the machine, measure one slot's matrix products, and keep the number for plans."""
+    """Look at the machine, measure one of its slots, and keep the numbers for plans.
+
+    What was learnt from earlier steps is forgotten: it was measured against the old numbers. Slots with
+    a GPU are not measured; plans for them learn from steps alone.
+    """
     slots = machine_slots()
-    measured = dataclasses.replace(this_machine(), flops=_flops())
+    measured = Machine()
+    if slots[0].gpu is None:
+        measured = replace(measured, **measure_slot(slots[0].threads))
     save_machine(measured)
     data = os.environ.get("KDSCOPE_DATA")
     return {
@@ -41,6 +45,9 @@ def examine() -> dict[str, Any]:
         "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
         "gpus": visible_gpus(),
         "gflops_per_slot": round(measured.flops / 1e9, 1),
+        "gigabytes_per_second": round(measured.read / 1e9, 1),
+        "milliseconds_per_call": round(1e3 * measured.call, 2),
+        "load": round(os.getloadavg()[0], 2),
         "extras": {name: _versions(packages) for name, packages in _EXTRAS.items()},
         "data_folder": data if data and Path(data).is_dir() else None,
         "cache_folder": str(cache_folder()),
@@ -54,7 +61,9 @@ def examine_lines(found: dict[str, Any]) -> list[str]:
         f"Python {found['python']} on {found['system']}",
         f"{found['slots']} slots of {found['threads_per_slot']} threads, {gpus}, "
         f"{size(found['memory_bytes'])} memory, {size(found['free_disk_bytes'])} free disk",
-        f"{found['gflops_per_slot']} Gflop/s in float32 matrix products on one core",
+        f"one slot: {found['gflops_per_slot']} Gflop/s in float32, {found['gigabytes_per_second']} GB/s "
+        f"read, {found['milliseconds_per_call']} ms a forward pass in training, at a load of "
+        f"{found['load']} on {os.cpu_count()} cores",
     ]
     for name, packages in found["extras"].items():
         absent = [package for package, version in packages.items() if version is None]
@@ -74,15 +83,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package.replace("_", "-"))
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _flops(width: int = 768, repeats: int = 7) -> float:
-    """Median operations per second of a float32 matrix product of this width."""
-    generator = np.random.default_rng(0)
-    left = generator.standard_normal((width, width), dtype=np.float32)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        np.matmul(left, left)
-        seconds.append(time.perf_counter() - start)
-    return 2 * width**3 / statistics.median(seconds)

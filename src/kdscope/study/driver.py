@@ -6,13 +6,16 @@ resumes.
 """
 
 import heapq
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from kdscope.study.budget import Budget, Limits
+from kdscope.study.cost import makespan
 from kdscope.study.engine import Engine, Job, Report
 from kdscope.study.events import EventLog
 from kdscope.study.forecast import Forecast
@@ -25,21 +28,6 @@ from kdscope.study.store import Run
 from kdscope.study.survey import missing
 
 START_SECONDS = 300.0  # how long a worker may take to start a step
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop waiting.
-
-    Attributes:
-        stall_seconds: a step that reports nothing for so long is killed and tried once more.
-        step_seconds: longest time of one attempt; None for no limit.
-        free_bytes: no step is started with less free space than this.
-    """
-
-    stall_seconds: float = 3600.0
-    step_seconds: float | None = None
-    free_bytes: int = 100_000_000
 
 
 class Watch(Protocol):
@@ -78,7 +66,9 @@ class Outcome:
         ran, reused: number of steps.
         failed: message by step; ``skipped``: steps whose inputs failed.
         user_fault: at least one failure that only the user can mend.
-        interrupted: it was stopped, by Ctrl-C or by a full disk (``stopped`` says why).
+        interrupted: it was stopped by Ctrl-C.
+        limited: it was stopped by a limit that the user gave.
+        stopped: why it ended before its end; empty if it did not.
         seconds: wall time.
     """
 
@@ -88,15 +78,17 @@ class Outcome:
     skipped: list[str] = field(default_factory=list)
     user_fault: bool = False
     interrupted: bool = False
+    limited: bool = False
     stopped: str = ""
     seconds: float = 0.0
 
     @property
     def status(self) -> int:
         """Exit status: 0 done, 1 some steps failed, 2 the user must mend something first."""
-        if self.user_fault or (self.stopped and not self.interrupted):
+        unfinished = self.interrupted or self.limited
+        if self.user_fault or (self.stopped and not unfinished):
             return 2
-        return 1 if self.failed or self.interrupted else 0
+        return 1 if self.failed or unfinished else 0
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -123,7 +115,9 @@ class Driver:
         watch: Watch,
         limits: Limits | None = None,
         code: Mapping[str, Any] | None = None,
+        finished: Callable[[Step], None] | None = None,
     ):
+        self.finished = finished or (lambda step: None)
         self.run, self.plan, self.engine, self.watch = run, plan, engine, watch
         self.limits, self.code = limits or Limits(), dict(code or {})
         self.predicted = plan.predicted
@@ -148,6 +142,7 @@ class Driver:
         """
         began = time.monotonic()
         try:
+            self.budget = Budget(self.run.folder, self.limits, began)
             self._prepare(*found)
             self._loop()
             self._partial_reports()
@@ -175,7 +170,10 @@ class Driver:
             self.log.add("damaged", step=self.plan.steps[key].path, key=key, reason=wrong)
         todo = missing(self.plan, self.done)
         self.outcome.reused = len(self.plan.steps) - len(todo)
-        self.log.add("begin", todo=len(todo), reused=self.outcome.reused, name=self.plan.name)
+        known = all(key in self.predicted for key in todo)
+        wall = makespan(self.plan, self.predicted, todo, self.engine.free()) if known else None
+        self.log.add("begin", todo=len(todo), reused=self.outcome.reused, name=self.plan.name,
+                     predicted=wall, load=os.getloadavg()[0])  # fmt: skip
         self._rank(todo)
         for key in todo:
             inputs = {k for k in self.plan.steps[key].input_keys() if k in todo}
@@ -217,6 +215,8 @@ class Driver:
             clock = time.monotonic()
             if clock >= next_tick:
                 next_tick = clock + 1.0
+                if self._out_of_time():
+                    return
                 self._watchdog(clock)
                 self.watch.tick(self._remaining())
 
@@ -231,6 +231,10 @@ class Driver:
             free = shutil.disk_usage(self.run.folder).free
             if free < self.limits.free_bytes:
                 self._disk_full(f"{free:,} bytes are free in {self.run.folder}")
+                return
+            spent = self.budget.disk_spent()
+            if spent:
+                self._limit(spent)
                 return
             _, _, key = heapq.heappop(self.ready)
             self._start(self.plan.steps[key])
@@ -249,7 +253,8 @@ class Driver:
             final=str(self.run.steps / step.path), run_dir=str(self.run.folder),
             locations=self.plan.locations, attempt=attempt, micro_batch=self.micro.get(step.key),
             input_keys={role: list(keys) for role, keys in step.inputs.items()}, code=self.code,
-            keep=keep,
+            keep=keep, predicted=self.predicted.get(step.key), study=self.plan.name,
+            trackers=self.plan.trackers,
         )  # fmt: skip
         self.log.add("start", step=step.path, key=step.key, attempt=attempt,
                      micro_batch=job.micro_batch)  # fmt: skip
@@ -279,9 +284,11 @@ class Driver:
         step = entry.step
         self.done.add(step.key)
         self.outcome.ran += 1
+        self.budget.add(content.get("bytes", 0))
         self.forecast.note(step, content["seconds"])
         self.log.add("done", step=step.path, key=step.key, seconds=content["seconds"])
         self.watch.ended(step, "done", "")
+        self.finished(step)
         if KINDS[step.kind].reads_tables:
             publish(self.run, step, self._artifact(step.key) / "out")
         for user in self.users.get(step.key, ()):
@@ -335,6 +342,19 @@ class Driver:
             )
             self.log.add("stopped", reason=self.outcome.stopped)
 
+    def _limit(self, reason: str) -> None:
+        if not self.outcome.stopped:
+            self.outcome.limited, self.outcome.stopped = True, reason
+            self.log.add("stopped", reason=reason)
+
+    def _out_of_time(self) -> bool:
+        """At the limit of time what runs is put off: training goes on from its last checkpoint."""
+        reason = self.budget.time_spent()
+        if reason:
+            self._limit(reason)
+            self._stop_all(reason)
+        return bool(reason)
+
     def _watchdog(self, clock: float) -> None:
         for key, entry in self.running.items():
             limit = self.limits.step_seconds
@@ -350,7 +370,7 @@ class Driver:
     def _stop_all(self, reason: str) -> None:
         for key, entry in self.running.items():
             self.log.add("lost", step=entry.step.path, key=key, attempt=entry.attempt,
-                         cause=reason, message=reason, again=False)  # fmt: skip
+                         cause="stopped", message=reason, again=True)  # fmt: skip
         self.running.clear()
 
     def _remaining(self) -> float | None:

@@ -20,6 +20,9 @@ class Job:
         micro_batch: see StepContext.
         input_keys: keys of the inputs by role, for the manifest.
         code: state of the source tree, for the manifest.
+        keep: make an artifact of the result.
+        predicted: seconds, for the manifest.
+        study, trackers: see :mod:`kdscope.study.tracking`.
     """
 
     key: str
@@ -38,6 +41,9 @@ class Job:
     input_keys: Mapping[str, list[str]] = field(default_factory=dict)
     code: Mapping[str, Any] = field(default_factory=dict)
     keep: bool = True
+    predicted: float | None = None
+    study: str = ""
+    trackers: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As plain data."""

@@ -14,6 +14,7 @@ from kdscope.data.tasks import TASKS
 from kdscope.models.families import Shape, shape_of
 from kdscope.study import catalogue
 from kdscope.study.graph import Plan, Step
+from kdscope.study.lengths import Length, task_length, train_length
 
 LOAD_RATE = 1.0e9  # bytes of weights per second, from a warm disk
 START = 10.0  # seconds until a step's model stands, apart from its weights
@@ -42,25 +43,6 @@ class Device:
 
 H100 = Device("H100", 989e12, 0.40, 3.35e12, 0.7e-3)
 A100 = Device("A100", 312e12, 0.45, 2.04e12, 0.7e-3)
-
-
-class Length(NamedTuple):
-    """Mean tokens of a prompt (template included) and of an answer."""
-
-    prompt: float
-    answer: float
-
-
-BY_FORM = {
-    "number": Length(95, 120),
-    "letter": Length(120, 130),
-    "word": Length(105, 9),
-    "boolean": Length(70, 9),
-    "text": Length(95, 100),
-    "verifiable": Length(95, 300),
-}
-_CHOICE_SETS = ("commonsense15k", "commonsense170k", "arc-obqa-boolq", "arc-e-train", "arc-c-train",
-                "obqa-train", "boolq-train")  # fmt: skip
 
 
 class Hours(NamedTuple):
@@ -188,7 +170,7 @@ class _Estimate:
 
     def _predict(self) -> _Seconds:
         fields, task = self.fields, TASKS[self.fields["task"]["name"]]
-        model, length = self.shapes[fields["model"]["name"]], BY_FORM[task.form]
+        model, length = self.shapes[fields["model"]["name"]], task_length(task.id)
         count = catalogue.task_size(task.id)
         count = min(count, fields["limit"] or count) * (1 + fields["samples"])
         room = fields["decoding"]["max_new_tokens"] or task.max_new_tokens
@@ -211,13 +193,6 @@ class _Estimate:
         read = length.answer * (length.prompt + length.answer / 2)
         each = length.answer * self._token(model) + self._compute(2 * model.body * read)
         return answers * each
-
-
-def train_length(data: str) -> Length:
-    """Lengths of a training set's examples; of a user's own file, those of word problems."""
-    if data in _CHOICE_SETS:
-        return BY_FORM["word"]
-    return BY_FORM["text"] if data == "dolly" else BY_FORM["number"]
 
 
 def _examples(data: Mapping[str, Any]) -> int:

@@ -51,7 +51,8 @@ class Step:
 class Plan:
     """Steps by key in an order in which each comes after its inputs, and the grid they serve.
 
-    ``predicted`` has seconds by key, where the cost model was asked.
+    ``predicted`` has seconds by key, where the cost model was asked; ``trackers`` are told of every
+    training and change nothing.
     """
 
     name: str
@@ -60,12 +61,13 @@ class Plan:
     notes: tuple[str, ...] = ()
     locations: Mapping[str, str] = field(default_factory=dict)
     predicted: Mapping[str, float] = field(default_factory=dict)
+    trackers: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
         """Changes whenever ``plan.json`` would."""
         steps = [[step.path, self.predicted.get(step.key)] for step in self.steps.values()]
-        return digest([self.name, steps, dict(self.locations), list(self.notes)])
+        return digest([self.name, steps, dict(self.locations), list(self.notes), self.trackers])
 
     def document(self) -> dict[str, Any]:
         """The content of ``plan.json``."""
@@ -75,6 +77,7 @@ class Plan:
             "cells": len(self.cells),
             "locations": dict(self.locations),
             "notes": list(self.notes),
+            "trackers": list(self.trackers),
             "steps": [
                 {
                     "step": step.path, "kind": step.kind, "key": step.key, "version": step.version,
@@ -102,8 +105,9 @@ def plan_from_document(document: Mapping[str, Any]) -> Plan:
         if entry.get("predicted_seconds") is not None
     }
     return Plan(
-        document["name"], steps, (), tuple(document["notes"]), document["locations"], predicted
-    )
+        document["name"], steps, (), tuple(document["notes"]), document["locations"], predicted,
+        tuple(document.get("trackers", ())),
+    )  # fmt: skip
 
 
 class Graph:

@@ -6,15 +6,19 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from kdscope.errors import ConfigError
-from kdscope.study.cost import learn, save_machine, this_machine
+from kdscope.study import measured
+from kdscope.study.budget import Limits, check_room
+from kdscope.study.cost import learn, own_seconds, save_machine, this_machine
 from kdscope.study.display import duration
-from kdscope.study.driver import Driver, Limits, Outcome, Watch
+from kdscope.study.driver import Driver, Outcome, Watch
 from kdscope.study.engine import Engine
-from kdscope.study.graph import Plan
+from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
 from kdscope.study.local import LocalEngine, machine_slots
+from kdscope.study.mirror import Mirror
 from kdscope.study.overview import Overview, parameters
 from kdscope.study.preflight import check
 from kdscope.study.provenance import code_state
@@ -35,6 +39,7 @@ class Options:
         workers: number of local workers; None for one per GPU or core.
         thorough: verify every reused file by its checksum.
         limits: see Limits.
+        mirror: URL of the object store that is the run's home; its folder is then but a working copy.
     """
 
     engine: str = "local"
@@ -43,6 +48,7 @@ class Options:
     address: str | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: Limits = dataclasses.field(default_factory=Limits)
+    mirror: str | None = None
 
 
 def run_study(study: Overview, watch: Watch, options: Options | None = None) -> Outcome:
@@ -56,15 +62,24 @@ def run_study(study: Overview, watch: Watch, options: Options | None = None) -> 
     if options.engine not in ENGINES:
         raise ConfigError(f"there is no engine {options.engine!r}; choose local or ray")
     run = Run(study.folder)
+    mirror = _mirror(options, run)
     run.refuse_others(study.plan.name)
+    if mirror is not None:
+        mirror.pull(run, study.plan)
     found = survey(run, study.plan, thorough=options.thorough)
     study = dataclasses.replace(study, todo=frozenset(missing(study.plan, found[0])))
     if study.todo:
         check(study)
+        check_room(run.folder, study.totals()["disk"], options.limits)
     run.claim(study.plan.name)
     with run.locked() as lock:
         run.save_study(study.resolved.source.text, study.resolved.document(), study.plan)
-        outcome = run_plan(run, study.plan, watch, options, lock, found)
+        finished = None if mirror is None else partial(mirror.push, run)
+        outcome = run_plan(run, study.plan, watch, options, lock, found, finished)
+    if mirror is not None:
+        trouble = mirror.close(run, study.plan)
+        if trouble:
+            outcome.failed[str(options.mirror)] = f"{trouble}; the same command tries again"
     if outcome.ran:
         _learn(run, study)
     return outcome
@@ -77,10 +92,12 @@ def run_plan(
     options: Options | None = None,
     lock: int | None = None,
     found: tuple[set[str], dict[str, str]] | None = None,
+    finished: Callable[[Step], None] | None = None,
 ) -> Outcome:
     """Run what is missing of a plan in a claimed and locked folder, and rebuild its tables.
 
-    ``found`` is what :func:`kdscope.study.survey.survey` said of it, if it was asked already.
+    ``found`` is what :func:`kdscope.study.survey.survey` said of it, if it was asked already;
+    ``finished`` is called with every step that has become complete.
     """
     options = options or Options()
     code, diff = code_state()
@@ -88,24 +105,26 @@ def run_plan(
         (run.folder / "code").mkdir(exist_ok=True)
         write_text(run.folder / "code" / f"{code['changes']}.diff", diff)
     engine = ENGINES[options.engine](run, options, lock)
-    driver = Driver(run, plan, engine, watch=watch, limits=options.limits, code=code)
+    driver = Driver(
+        run, plan, engine, watch=watch, limits=options.limits, code=code, finished=finished
+    )
     with _terminated_as_interrupted():
         outcome = driver.execute(found or survey(run, plan, thorough=options.thorough))
     rebuild_tables(run.folder, plan=plan)
     return outcome
 
 
-def compared(study: Overview) -> list[str]:
-    """Predicted against measured seconds by kind, of the steps that are complete in the folder."""
-    run, sums = Run(study.folder), dict[str, list[float]]()
-    artifacts = run.artifacts({step.kind for step in study.plan.steps.values()})
-    for key, step in study.plan.steps.items():
-        manifest = read_manifest(artifacts[key[:SHORT]]) if key[:SHORT] in artifacts else None
-        if manifest is not None:
-            pair = sums.setdefault(step.kind, [0.0, 0.0])
-            pair[0] += study.plan.predicted.get(key, 0.0)
-            pair[1] += manifest["seconds"]
-    return [f"{kind} {duration(pair[0])}, took {duration(pair[1])}" for kind, pair in sums.items()]
+def _mirror(options: Options, run: Run) -> Mirror | None:
+    if options.mirror is None:
+        return None
+    if options.engine != "local":
+        raise ConfigError(
+            f"--out {options.mirror} needs the engine local: the nodes of a cluster exchange results "
+            "through a folder that all of them see. Mount the store and give its path"
+        )
+    mirror = Mirror(options.mirror)
+    mirror.recall(run)
+    return mirror
 
 
 def _local(run: Run, options: Options, lock: int | None) -> Engine:
@@ -137,14 +156,16 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _learn(run: Run, study: Overview) -> None:
-    """Renew the cost model's factors by what was measured."""
+    """Renew the cost model by what was measured of the steps that have just run."""
     artifacts = run.artifacts({step.kind for step in study.plan.steps.values()})
-    measured = []
-    for key in study.plan.steps:
+    found = []
+    for key in study.todo:
         manifest = read_manifest(artifacts[key[:SHORT]]) if key[:SHORT] in artifacts else None
         if manifest is not None and manifest["machine"]["host"] == socket.gethostname():
-            measured.append((study.plan.steps[key], manifest["seconds"]))
-    save_machine(learn(this_machine(), measured, parameters(study.resolved)))
+            seconds = own_seconds(manifest)
+            if seconds is not None:
+                found.append((study.plan.steps[key], seconds))
+    save_machine(learn(this_machine(), found, parameters(study.resolved)))
 
 
 def outcome_lines(study: Overview, outcome: Outcome) -> list[str]:
@@ -157,7 +178,7 @@ def outcome_lines(study: Overview, outcome: Outcome) -> list[str]:
             f"{outcome.ran} steps ran, {outcome.reused} were complete already, "
             f"in {duration(outcome.seconds)}"
         ]
-        lines += [f"predicted: {line}" for line in compared(study)]
+        lines += measured.lines(folder, study.plan)
     by_message: dict[str, list[str]] = {}
     for step, message in outcome.failed.items():
         by_message.setdefault(message, []).append(step)
@@ -169,6 +190,11 @@ def outcome_lines(study: Overview, outcome: Outcome) -> list[str]:
                      f"see `kdscope logs {folder} STEP`")  # fmt: skip
     if outcome.interrupted:
         lines.append("interrupted; nothing is lost, the same command resumes")
+    elif outcome.limited:
+        lines.append(
+            f"stopped: {outcome.stopped}; nothing is lost, the same command with a higher limit or "
+            "none goes on"
+        )
     elif outcome.stopped:
         lines.append(f"stopped: {outcome.stopped}")
     page = folder / "report" / "index.html"

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kdscope.study import catalogue
+from kdscope.study import catalogue, measured
 from kdscope.study.cost import Cost, costs, makespan, this_machine
 from kdscope.study.display import duration, size
 from kdscope.study.gpu_cost import A100, H100, Hours, gpu_hours, in_words
@@ -17,6 +17,7 @@ from kdscope.study.resolve import Resolved, load_study
 from kdscope.study.steps import KINDS
 from kdscope.study.store import Run
 from kdscope.study.survey import missing, survey
+from kdscope.study.tracking import absent
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Overview:
                 "data": [{"file": path, "bytes": amount} for path, amount in self.missing_data()],
             },
             "total": self.totals(),
+            "measured": [kind._asdict() for kind in measured.by_kind(self.folder, self.plan)],
             "gpu_hours": [hours._asdict() for hours in self.gpu_hours()],
             "steps": [self._row(step) for step in self.plan.steps.values()],
         }
@@ -61,7 +63,7 @@ class Overview:
             "cached": len(self.plan.steps) - len(todo),
             "seconds": sum(cost.seconds for cost in todo),
             "slots": len(slots := machine_slots()),
-            "wall_seconds": makespan(self.plan, self.costs, self.todo, len(slots)),
+            "wall_seconds": makespan(self.plan, self.plan.predicted, self.todo, len(slots)),
             "memory": max((cost.memory for cost in todo), default=0.0),
             "disk": sum(cost.disk for cost in todo),
         }
@@ -71,11 +73,10 @@ class Overview:
         return [h for h in (gpu_hours(self.plan, device) for device in (H100, A100)) if h]
 
     def missing_extras(self) -> list[str]:
-        """Extras that the steps to run need and that are not installed."""
-        if find_spec("torch") is not None:
-            return []
+        """Extras that the steps to run and the study's trackers need and that are not installed."""
         extras = {KINDS[self.plan.steps[key].kind].extra for key in self.todo}
-        return sorted(extra for extra in extras if extra)
+        needed = [] if find_spec("torch") is not None else sorted(e for e in extras if e)
+        return [*needed, *absent(self.plan.trackers)]
 
     def missing_data(self) -> list[tuple[str, int | None]]:
         """Files of the catalogue that the study needs and that are not here, with their bytes."""
@@ -100,6 +101,7 @@ class Overview:
         for row in rows:
             lines.append("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=False))
                          + f"  {row[5]}")  # fmt: skip
+        lines += [f"measured: {line}" for line in measured.lines(self.folder, self.plan)]
         lines += [in_words(hours) for hours in self.gpu_hours()]
         lines += [f"note: {note}" for note in self.plan.notes]
         lines += [f"missing: {path}, {size(amount)}: kdscope data fetch, or KDSCOPE_DATA"

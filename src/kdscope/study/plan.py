@@ -29,7 +29,10 @@ def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
         builder.base_rows()
     builder.finish()
     notes = tuple(idle_axes(resolved.study))
-    return Plan(resolved.study.name, builder.graph.steps, tuple(grid), notes, resolved.locations())
+    return Plan(
+        resolved.study.name, builder.graph.steps, tuple(grid), notes, resolved.locations(),
+        trackers=resolved.study.trackers,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class _Builder:
         }
         stats = self.graph.add("stats", study.name, fields, inputs)
         document = self.resolved.document()
+        del document["trackers"]  # who looks on changes no result
         inputs = {"stats": [stats], **inputs, "train": [*self.training.trained]}
         self.graph.add("report", study.name, {"study": document}, inputs)
 

@@ -7,6 +7,7 @@ from kdscope.errors import DataError, UserError, missing_extra
 from kdscope.models.sources import SMOLLM2, smollm2_gguf
 from kdscope.study.overview import Overview
 from kdscope.study.resolve import Resolved
+from kdscope.study.tracking import require
 
 
 def check(study: Overview) -> None:
@@ -15,6 +16,7 @@ def check(study: Overview) -> None:
     Raises:
         UserError: lists everything that is missing or malformed; nothing was started.
     """
+    require(study.plan.trackers, study.plan.name)
     for extra in study.missing_extras():
         raise missing_extra(extra, "torch", f"the study {study.plan.name!r}")
     problems = [str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))]

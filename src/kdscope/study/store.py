@@ -23,6 +23,7 @@ from kdscope.study.graph import Plan, Step, plan_from_document
 from kdscope.study.identity import SHORT, file_digest
 
 MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"  # beside the log: what a training has logged, line by line
 
 
 class Run:
@@ -225,9 +226,9 @@ def complete(work: Path, result: Path, final: Path, manifest: Mapping[str, Any])
 
     A step that somebody else completed in the meantime stays as it is.
     """
-    log = work / "log.txt"
-    if log.exists():
-        shutil.copyfile(log, result / "log.txt")
+    for name in ("log.txt", METRICS):
+        if (work / name).exists():
+            shutil.copyfile(work / name, result / name)
     write_text(result / MANIFEST, json.dumps(manifest, ensure_ascii=False, allow_nan=False))
     try:
         os.rename(result, final)

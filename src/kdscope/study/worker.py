@@ -30,6 +30,7 @@ from kdscope.errors import KdscopeError, UserError
 from kdscope.study.context import StepContext
 from kdscope.study.events import now
 from kdscope.study.store import complete, file_records
+from kdscope.study.tracking import tracked
 
 _PACKAGES = ("kdscope", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "pyarrow")
 _EVERY = 0.2  # seconds between two reports of progress
@@ -103,7 +104,7 @@ def _run(
     """Call the step function in a fresh result folder and make an artifact of it."""
     module, _, name = job["run"].partition(":")
     function = getattr(importlib.import_module(module), name)  # its libraries are not its time
-    started, clock = now(), time.monotonic()
+    started, clock, cpu = now(), time.monotonic(), _cpu_seconds()
     _reset_peak()
     for left in work.glob("result-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -112,26 +113,32 @@ def _run(
     out.mkdir(parents=True)
     resume.mkdir(exist_ok=True)
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    context = StepContext(
-        resume, Path(job["run_dir"]), _reporter(job["key"], send), job["micro_batch"], threads,
-        os.environ.get("KDSCOPE_DEVICE", "cpu"), job["locations"], job["attempt"],
-    )  # fmt: skip
     send({"key": job["key"], "state": "progress", "content": {}})
     inputs = {role: [Path(p) for p in paths] for role, paths in job["inputs"].items()}
-    measures = function(job["fields"], inputs, out, context) or {}
+    with tracked(job) as reporting:
+        context = StepContext(
+            resume, Path(job["run_dir"]), _reporter(job["key"], send), job["micro_batch"], threads,
+            os.environ.get("KDSCOPE_DEVICE", "cpu"), job["locations"], job["attempt"], reporting,
+        )  # fmt: skip
+        measures = function(job["fields"], inputs, out, context) or {}
     measures = {"peak_memory": _peak_memory(), **_plain(measures)}
     manifest = {
         "step": job["step"], "kind": job["kind"], "key": job["key"], "version": job["version"],
         "fields": job["fields"], "inputs": job["input_keys"], "measures": measures,
         "started": started, "seconds": round(time.monotonic() - clock, 3),
+        "cpu_seconds": round(_cpu_seconds() - cpu, 3), "predicted": job["predicted"],
         "attempts": job["attempt"], "micro_batch": job["micro_batch"], "threads": threads,
-        "device": context.device, "machine": _machine(), "versions": _versions(),
+        "device": context.device, "machine": _machine(context.device), "versions": _versions(),
         "code": job["code"], "files": file_records(result),
     }  # fmt: skip
     final = Path(job["final"])
     if job["keep"]:
         complete(work, result, final, manifest)
-    return {"seconds": manifest["seconds"], "measures": measures, "result": str(result)}
+    amount = sum(record["bytes"] for record in manifest["files"].values())
+    return {
+        "seconds": manifest["seconds"], "measures": measures, "result": str(result),
+        "bytes": amount,
+    }  # fmt: skip
 
 
 def _plain(measures: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,12 +236,24 @@ def _peak_memory() -> int:
     return _status("VmHWM:")
 
 
-def _machine() -> dict[str, Any]:
+def _cpu_seconds() -> float:
+    """Processor time of this process and of the children that it has waited for."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def _machine(device: str) -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    gpu = None
+    if device == "cuda" and torch is not None and torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "processor": platform.machine(),
+        "gpu": gpu,
+        "load": round(os.getloadavg()[0], 2),
     }
 
 

@@ -10,6 +10,7 @@ from kdscope.models.adapters import add_adapter
 from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.study.context import StepContext
 from kdscope.study.steps.training_data import training_text
+from kdscope.study.store import METRICS
 
 
 def run(
@@ -43,7 +44,10 @@ def machine(context: StepContext) -> Machine:
     def on_step(done: int, total: int, loss: float) -> None:
         context.progress(done, total, loss=loss)
 
-    return Machine(context.device, context.micro_batch, context.resume, on_step)
+    return Machine(
+        context.device, context.micro_batch, context.resume, on_step, context.reporting,
+        context.resume.parent / METRICS,
+    )  # fmt: skip
 
 
 def save(trained: Trained, out: Path) -> dict[str, Any]:
