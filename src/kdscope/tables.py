@@ -145,7 +145,8 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "topk": pa.list_(pa.float32()),  # share of the teacher's five likeliest among the student's
     },
     # One row per printed number. `measure` names it; `reference` is null for a level, the compared system
-    # (or method) for a difference. `scope` says over what it was taken: cell | method | study.
+    # (or method) for a difference. `scope` says over what it was taken: run (one of
+    # the cell's seeds) | cell | group (the cell's items of one kind, named in `reference`) | method | study.
     "comparisons": {
         "scope": TEXT,
         "measure": TEXT,  # accuracy, agreement, kappa, bleu, ..., difference_in_accuracy, anova, spearman

@@ -31,9 +31,25 @@ def test_more_seeds_for_smaller_differences():
     assert power.seeds_needed(0.01, 0.02) > power.seeds_needed(0.03, 0.02) >= 3
     with pytest.raises(NotEstimableError, match="more items"):
         power.seeds_needed(0.01, 0.02, item_se=0.01)
-    sentence = power.what_it_takes(0.01, 0.2, 0.01)
-    assert sentence.startswith("to see 1 point you need ")
-    assert sentence.endswith(" seeds")
+    found = power.needed(0.01, 0.2, 0.01)
+    assert power.what_it_takes(0.01, found) == (
+        f"to see 1 point you need {found.items:,} items and {found.seeds} seeds"
+    )
+    assert power.needed(0.01, 0.2, None) == (power.items_needed(0.01, 0.2), None)
+
+
+def test_the_number_of_seeds_is_the_smallest_that_does():
+    for sd, item_se in ((0.02, 0.0), (0.02, 0.003), (0.2, 0.002)):
+        seeds = power.seeds_needed(0.01, sd, item_se)
+
+        def short(k, sd=sd, item_se=item_se):
+            between = sd**2 / k
+            df = (k - 1) * ((between + item_se**2) / between) ** 2
+            error = np.sqrt(between + item_se**2)
+            return 0.01 / error < stats.t.ppf(0.975, df) + stats.norm.ppf(0.8)
+
+        assert not short(seeds)
+        assert short(seeds - 1)
 
 
 @pytest.mark.slow

@@ -109,8 +109,8 @@ def read_runs(
     items: Frame,
     distributions: Frame = (),
     choices: Frame = (),
-) -> tuple[list[Run], Design]:
-    """The study's runs with their columns, and how items are resampled.
+) -> tuple[list[Run], Design, pd.MultiIndex]:
+    """The study's runs with their columns, how items are resampled, and the items (task, item).
 
     Sample 0 of ``generations`` is the answer; further ones give floors and ceilings.
     """
@@ -129,7 +129,7 @@ def read_runs(
     _add_tokens(runs, distributions, index)
     _add_samples(runs, every, index)
     _add_choices(runs, choices, index)
-    return list(runs.values()), plan
+    return list(runs.values()), plan, index
 
 
 def _add_links(

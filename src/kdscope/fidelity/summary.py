@@ -5,23 +5,29 @@ student of the same student, collapse, and the paper's own tests: each with inte
 where something is tested, a p-value adjusted within its family.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdscope.fidelity.accuracies import main_runs
+from kdscope.fidelity.answer_model import answer_model
+from kdscope.fidelity.certainty import family_rows, mcnemar_rows, power_rows
 from kdscope.fidelity.columns import MEASURES
-from kdscope.fidelity.levels import CELL, Frame, Level, Run, add_levels, read_runs
+from kdscope.fidelity.comparison_rows import Row, adjust_family, cell_row, value_range
+from kdscope.fidelity.levels import Frame, Level, Run, add_levels, read_runs
+from kdscope.fidelity.method_tests import method_tests
 from kdscope.fidelity.paper_tests import paper_tests
+from kdscope.fidelity.selection_rows import selection_rows
 from kdscope.stats import bootstrap, two_level
 from kdscope.stats.bootstrap import RESAMPLES, Array, Design
-from kdscope.stats.multiplicity import adjust
+from kdscope.stats.equivalence import tost_drawn
 from kdscope.stats.proportions import wilson
 from kdscope.stats.records import Estimate
 
 MOSTLY_INVALID = 0.5
+MARGIN = 0.02
 TO_TEACHER = ("teacher", "tokens", "samples", "options", "calibration")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
 GAINS = {
@@ -31,7 +37,6 @@ GAINS = {
     "bleu": "gain_in_bleu",
     "equation_f1": "gain_in_equation_f1",
 }
-Row = dict[str, Any]
 
 
 def study_comparisons(
@@ -43,6 +48,7 @@ def study_comparisons(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    margin: float = MARGIN,
     sizes: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """Rows of the ``comparisons`` table of a study.
@@ -55,17 +61,32 @@ def study_comparisons(
         choices: rows of ``choices``, where options were scored.
         resamples: R.
         seed: of the resamples; 0 is a seed.
+        margin: of equivalence, a fraction, fixed beforehand.
         sizes: student -> number of parameters, for the paper's correlation with size; read from the
             names (``0.5B``, ``135M``) where absent.
 
     Fractions are in [0, 1]. ``task`` is a task or ``all``, the unweighted mean over tasks.
     """
-    runs, plan = read_runs(generations, fidelity, items, distributions, choices)
+    runs, plan, index = read_runs(generations, fidelity, items, distributions, choices)
+    settings = Settings(resamples, seed, margin)
     rows: list[Row] = []
     for student, own in groupby(sorted(runs, key=_student), key=_student):
-        rows += _student_rows(student, list(own), plan, runs, resamples, seed)
+        rows += _student_rows(student, list(own), plan, runs, settings)
     _adjust(rows)
-    return rows + paper_tests(rows, sizes or {})
+    pairs = _all_pairs(main_runs(runs))
+    rows += family_rows(rows) + mcnemar_rows(pairs, plan) + power_rows(pairs, plan)
+    rows += method_tests(runs, plan, rows, margin=margin, seed=seed)
+    rows += answer_model(runs, plan, sizes or {}, seed=seed)
+    rows += selection_rows(runs, list(index), resamples=resamples, seed=seed)
+    return rows + paper_tests([row for row in rows if row["scope"] == "cell"], sizes or {})
+
+
+class Settings(NamedTuple):
+    """How numbers are made: R, the seed of the resamples, and the margin of equivalence."""
+
+    resamples: int
+    seed: int
+    margin: float
 
 
 def _student(run: Run) -> str:
@@ -73,12 +94,13 @@ def _student(run: Run) -> str:
 
 
 def _student_rows(
-    student: str, runs: list[Run], plan: Design, everyone: list[Run], resamples: int, seed: int
+    student: str, runs: list[Run], plan: Design, everyone: list[Run], settings: Settings
 ) -> list[Row]:
     """All rows of one student's cells; the teachers come as the cells without a student.
 
     Cell by cell, under the same resamples each time, so that only the SFT student's are kept.
     """
+    resamples, seed, margin = settings
     signature = (
         f"bootstrap:paired|R:{resamples}|unit:{'cluster' if plan.clustered else 'item'}|seed:{seed}"
     )
@@ -103,6 +125,7 @@ def _student_rows(
         if student:
             pairs = _pairs(cell, sft) if not _same_cell(cell, sft) else []
             rows += _gains(maker, cell, pairs)
+            rows += maker.certainty(cell, pairs, margin)
             rows.append(_collapse(cell, pairs or [(run, None) for run in cell]))
         if not _same_cell(cell, sft):
             _forget(cell)
@@ -137,9 +160,9 @@ class _Maker:
             count = sum(_count(level, group) for level in found) / len(found)
             if np.isfinite([point for point, _ in parts]).any():
                 estimate, _ = self.over_seeds(parts, count)
-                if _range(measure) == (0.0, 1.0):
+                if value_range(measure) == (0.0, 1.0):
                     estimate = _not_flat(estimate)
-                rows.append(_row(measure, cell[0], task, estimate, len(parts), **fields))
+                rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
         return rows
 
     def differences(
@@ -156,7 +179,40 @@ class _Maker:
             estimate = estimate._replace(
                 p=bootstrap.p_value(drawn), signature=estimate.signature + "|p:bootstrap-two-sided"
             )
-            rows.append(_row(measure, cell[0], task, estimate, len(parts), **fields))
+            rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
+        return rows
+
+    def certainty(
+        self, cell: Sequence[Run], pairs: Sequence[tuple[Run, Run]], margin: float
+    ) -> list[Row]:
+        """Whether accuracy is SFT's within the margin, and the errors from items and from seeds."""
+        levels = [[run.levels.get(("", "", "accuracy")) for run in pair] for pair in pairs]
+        both = [(a, b) for a, b in levels if a is not None and b is not None]
+        rows = []
+        for group, task in [(None, "all"), *enumerate(self.tasks)] if both else []:
+            parts = [difference(first, second, group) for first, second in both]
+            parts = [part for part in parts if np.isfinite(part[0])]
+            if not parts:
+                continue
+            count = sum(_count(first, group) for first, _ in both) / len(both)
+            found, drawn = self.over_seeds(parts, count)
+            equal = found._replace(
+                p=tost_drawn(drawn, margin),
+                signature=f"{found.signature}|tost|margin:{margin:g}|p:bootstrap",
+            )
+            named: dict[str, Any] = {"reference": "sft"}
+            who = (cell[0].system, task)
+            rows.append(
+                cell_row("equivalence", *who, equal, len(parts), test="tost_bootstrap", **named)
+            )
+            errors = two_level.standard_errors(
+                [point for point, _ in parts], np.column_stack([drawn for _, drawn in parts])
+            )
+            for name, error in zip(("items", "seeds"), errors, strict=True):
+                if error is not None:
+                    size = Estimate(error, n=found.n, signature=f"{self.signature}|se:{name}")
+                    measure = f"standard_error_{name}"
+                    rows.append(cell_row(measure, *who, size, len(parts), **named))
         return rows
 
     def over_seeds(
@@ -194,44 +250,6 @@ def difference(first: Level, second: Level, group: int | None) -> tuple[float, A
     ).over_tasks()
 
 
-def _row(measure: str, run: Run, task: str, estimate: Estimate, seeds: int, **fields: Any) -> Row:
-    floor, ceiling = _range(measure)
-    low, high = (x and min(max(x, floor), ceiling) for x in (estimate.low, estimate.high))
-    return {
-        "scope": "cell",
-        "measure": measure,
-        "test": None,
-        "task": task,
-        **{name: run.system[name] for name in CELL},
-        "seed": None,
-        "reference": None,
-        "estimate": estimate.estimate,
-        "low": low,
-        "high": high,
-        "statistic": estimate.statistic,
-        "p": estimate.p,
-        "p_adjusted": None,
-        "n": estimate.n,
-        "seeds": seeds,
-        "signature": estimate.signature,
-        **fields,
-    }
-
-
-_UNBOUNDED = ("nll", "brier", "forward_kl", "reverse_kl", "option_kl", "option_reverse_kl")
-
-
-def _range(measure: str) -> tuple[float, float]:
-    """The values that a measure can take: no interval leaves them."""
-    if measure == "exposure_bias":
-        return (-math.inf, math.inf)
-    if measure.startswith(_UNBOUNDED) or measure == "agreement_normalised":
-        return (0.0, math.inf)
-    if measure.endswith(("kappa", "consistency", "capa")):
-        return (-2.0, 2.0) if measure.startswith("gain") else (-1.0, 1.0)
-    return (-1.0, 1.0) if measure.startswith(("gain", "difference")) else (0.0, 1.0)
-
-
 # -- who is compared with whom ---------------------------------------------------------------------
 
 
@@ -244,6 +262,20 @@ def _sft(runs: Sequence[Run]) -> list[Run]:
 
 def _same_cell(cell: Sequence[Run], sft: Sequence[Run]) -> bool:
     return bool(sft) and cell[0].cell == sft[0].cell
+
+
+def _all_pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Every distilled run with the SFT run that it is compared with."""
+    found: list[tuple[Run, Run]] = []
+    for _, own in groupby(sorted(runs, key=_student), key=_student):
+        student = list(own)
+        sft, cells = _sft(student), {}
+        for run in student:
+            cells.setdefault(run.cell, []).append(run)
+        for cell in cells.values():
+            if not _same_cell(cell, sft):
+                found += _pairs(cell, sft)
+    return found
 
 
 def _pairs(cell: Sequence[Run], sft: Sequence[Run]) -> list[tuple[Run, Run]]:
@@ -317,7 +349,7 @@ def _collapse(cell: Sequence[Run], pairs: Sequence[tuple[Run, Run | None]]) -> R
     rule = f"collapsed:below-sft-by-half-width95-or-invalid>{MOSTLY_INVALID:g}|{result.signature}"
     n = max((_count(level, None) for run in cell for level in run.levels.values()), default=0)
     estimate = result._replace(signature=rule, n=round(n))
-    return _row("collapsed", cell[0], "all", estimate, len(flags), reference="sft")
+    return cell_row("collapsed", cell[0].system, "all", estimate, len(flags), reference="sft")
 
 
 def collapsed(run: Run, sft: Run | None) -> bool:
@@ -337,12 +369,10 @@ def collapsed(run: Run, sft: Run | None) -> bool:
 
 
 def _adjust(rows: list[Row]) -> None:
-    """Holm's p within each family: one measure on one task, over all cells of the study."""
-    families: dict[tuple[str, str], list[Row]] = {}
+    """Holm's p within each family: one measure, test and task, over all cells of the study."""
+    families: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row["p"] is not None:
-            families.setdefault((row["measure"], row["task"]), []).append(row)
+            families.setdefault((row["measure"], row["test"], row["task"]), []).append(row)
     for family in families.values():
-        for row, value in zip(family, adjust([row["p"] for row in family]), strict=True):
-            row["p_adjusted"] = value
-            row["signature"] += f"|adjust:holm({len(family)})"
+        adjust_family(family)

@@ -46,7 +46,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("ci:bonett-wright95", "interval", "Bonett and Wright's"),
     ("ci:gaussian-copula95", "interval", "Gaussian copula"),
     ("ci:chi2-95", "interval", "chi-square"),
-    (r"seeds:.*|seed:.*|strata:.*|unit:item|cluster:item|ci:percentile95|ci:none", "", ""),
+    (
+        r"seeds:.*|seed:.*|strata:.*|unit:item|cluster:item(\(\d+\))?|ci:percentile95|ci:none",
+        "",
+        "",
+    ),
     (r"blocks:.*|df:.*|groups:.*|floor:.*|improvement|profile|two-sided|discordant:.*", "", ""),
     (r"p:bootstrap-two-sided|bins:.*", "", ""),
     ("t:one-sample", "test", "t-test"),
@@ -64,7 +68,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("permutation:sign-flip", "test", "random signs"),
     ("mcnemar:exact", "test", "McNemar's, exact"),
     ("tost:paired", "test", "two one-sided t-tests (TOST)"),
+    ("tost", "test", "two one-sided tests (TOST)"),
     (r"margin:(.+)", "test", "margin {}"),
+    ("ci:noncentral-t95", "interval", "noncentral t"),
     ("friedman", "test", "Friedman's test"),
     (r"chi2:\d+", "test", "chi-square"),
     ("within-blocks", "test", "orders within blocks"),
@@ -74,6 +80,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (r"adjust:bh\((\d+)\)", "adjusted", "Benjamini-Hochberg over {}"),
     (r"collapsed:below-sft-by-half-width95-or-invalid>(.+)", "measure", "{:collapse}"),
     ("brier:multiclass", "measure", "over all options"),
+    (r"p:bootstrap|cohen-dz:paired|exchangeable|se:.*|reml|likelihood-ratio|ties:mean", "", ""),
+    (r"selection:validation|candidates:.*|validation:.*|items-pooled|runs:1|pairs-of:.*", "", ""),
+    (r"collapse-rate:runs|items:.*", "", ""),
     (r"nll:options|ece|ace|capa.*|consistency:families|kappa:.*|within-task", "", ""),
 )
 _FIELDS = Way._fields

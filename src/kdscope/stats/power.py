@@ -1,10 +1,14 @@
 """How many items and seeds a difference needs to be seen."""
 
+import bisect
 import math
+from typing import NamedTuple
 
 from scipy import stats
 
 from kdscope.errors import NotEstimableError
+
+_MOST_SEEDS = 1_000_000
 
 
 def items_needed(
@@ -74,25 +78,24 @@ def seeds_needed(
         NotEstimableError: the items' error alone hides the difference however many seeds there are.
     """
     gap = abs(difference)
-    for seeds in range(2, 10_001):
+
+    def seen(seeds: int) -> bool:
         error = math.sqrt(seed_sd**2 / seeds + item_se**2)
         if error == 0:
-            return seeds
-        critical = (
-            stats.t.ppf((1 + level) / 2, seeds - 1)
-            if item_se == 0
-            else _critical(seeds, seed_sd, item_se, level)
+            return True
+        critical = _critical(seeds, seed_sd, item_se, level)
+        return gap / error >= critical + stats.norm.ppf(power)
+
+    if not seen(_MOST_SEEDS):
+        raise NotEstimableError(
+            f"no number of seeds shows a difference of {difference:g} beside an item error of "
+            f"{item_se:g}: more items are needed"
         )
-        if gap / error >= critical + stats.norm.ppf(power):
-            return seeds
-    raise NotEstimableError(
-        f"no number of seeds shows a difference of {difference:g} beside an item error of "
-        f"{item_se:g}: more items are needed"
-    )
+    return bisect.bisect_left(range(2, _MOST_SEEDS), True, key=seen) + 2
 
 
 def _critical(seeds: int, seed_sd: float, item_se: float, level: float) -> float:
-    """Critical value with Satterthwaite's degrees of freedom."""
+    """Critical value with Satterthwaite's degrees of freedom; Student's where items bring no error."""
     between = seed_sd**2 / seeds
     if between == 0:
         return float(stats.norm.ppf((1 + level) / 2))
@@ -100,19 +103,38 @@ def _critical(seeds: int, seed_sd: float, item_se: float, level: float) -> float
     return float(stats.t.ppf((1 + level) / 2, df))
 
 
-def what_it_takes(
-    difference: float, discordant: float, seed_sd: float, *, power: float = 0.8
-) -> str:
-    """The sentence: to see so many points you need n items and k seeds.
+class Needed(NamedTuple):
+    """Items and training seeds that show a difference; seeds are None where their spread is unknown."""
+
+    items: int
+    seeds: int | None
+
+
+def needed(
+    difference: float, discordant: float, seed_sd: float | None, *, power: float = 0.8
+) -> Needed:
+    """Items and seeds to see a difference in accuracy of two methods.
 
     Items are those that leave half of the difference's room to the seeds: an item error of a
-    quarter of the difference.
+    quarter of the difference. Without a known spread over seeds they are McNemar's alone.
+
+    Args:
+        difference: in accuracy, e.g. 0.01 for one point.
+        discordant: share of items that exactly one of the two has right.
+        seed_sd: standard deviation of the paired difference over seeds, None if unknown.
+        power: probability of seeing it.
     """
-    items = max(
-        items_needed(difference, discordant, power=power),
-        math.ceil(discordant / (difference / 4) ** 2),
-    )
-    seeds = seeds_needed(difference, seed_sd, math.sqrt(discordant / items), power=power)
+    items = items_needed(difference, discordant, power=power)
+    if seed_sd is None:
+        return Needed(items, None)
+    items = max(items, math.ceil(discordant / (difference / 4) ** 2))
+    item_se = math.sqrt(discordant / items)
+    return Needed(items, seeds_needed(difference, seed_sd, item_se, power=power))
+
+
+def what_it_takes(difference: float, found: Needed) -> str:
+    """The sentence: to see so many points you need n items and k seeds."""
     points = 100 * abs(difference)
     unit = "point" if points == 1 else "points"
-    return f"to see {points:g} {unit} you need {items:,} items and {seeds} seeds"
+    seeds = f" and {found.seeds} seeds" if found.seeds is not None else ""
+    return f"to see {points:g} {unit} you need {found.items:,} items{seeds}"

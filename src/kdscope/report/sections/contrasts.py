@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from markupsafe import escape
-from scipy.stats import studentized_range
 
 from kdscope.errors import NotEstimableError
 from kdscope.report import charts
@@ -13,7 +12,7 @@ from kdscope.report.frames import frame as make_frame
 from kdscope.report.parts import Figure, Section, count, note, percent, quantity, signatures
 from kdscope.report.results import Results
 from kdscope.report.tabulate import Quantity, Table, p_value
-from kdscope.stats.ranks import friedman
+from kdscope.stats.ranks import critical_difference, friedman
 from kdscope.stats.runs import probability_of_improvement, profile
 
 _QUESTION = "Where does distillation help, and does one method win overall?"
@@ -200,8 +199,7 @@ def mean_ranks(results: Results) -> tuple[Figure | None, str]:
         return None, "The gains are drawn below, as far as the study has them."
     k, n = wide.shape[1], wide.shape[0]
     ranks = wide.rank(axis=1, ascending=False).mean()
-    q = float(studentized_range.ppf(0.95, k, np.inf)) / np.sqrt(2)
-    half = q * np.sqrt(k * (k + 1) / (6 * n)) / 2
+    half = critical_difference(k, n) / 2
     method = rows.drop_duplicates("label").set_index("label")["method"]
     frame = make_frame(
         {

@@ -9,6 +9,7 @@ from kdscope.report.captions import in_words
 from kdscope.report.parts import Section, count, listing, note, quantity, signatures
 from kdscope.report.results import Results
 from kdscope.report.tabulate import Probability, Quantity, Table
+from kdscope.stats.multiplicity import adjust
 
 PAPER_TESTS = {
     "one_sided_t": "one-sided t",
@@ -82,6 +83,7 @@ def paper_tests(results: Results, *, by_task: bool = False) -> Table | None:
 def _differences(results: Results) -> Table:
     rows = results.level("difference_in_accuracy", None, main=False)
     rows = rows[rows["method"] != "base"]
+    rows = rows.assign(bh=rows.groupby("task")["p"].transform(_bh))
     cells = [
         [
             r.who,
@@ -91,10 +93,11 @@ def _differences(results: Results) -> Table:
             quantity(r, signed=True),
             Probability(r.p),
             Probability(r.p_adjusted),
+            Probability(r.bh),
         ]
         for r in rows.itertuples()
     ]
-    heads = ["student", "method", "against", "task", "difference, points", "p", "p, adjusted"]
+    heads = ["student", "method", "against", "task", "difference, points", "p", "p, Holm", "p, BH"]
     return Table(
         "differences",
         "Differences in accuracy, paired by item",
@@ -104,6 +107,12 @@ def _differences(results: Results) -> Table:
         list(rows["method"]),
         signatures(rows),
     )
+
+
+def _bh(p: pd.Series) -> pd.Series:
+    """Benjamini-Hochberg's p of the family that one task's cells form."""
+    values = [None if pd.isna(value) else float(value) for value in p]
+    return pd.Series(adjust(values, "bh"), index=p.index, dtype=float)
 
 
 def _subject(row: Any) -> str:

@@ -47,6 +47,7 @@ def run(
         scored,
         resamples=statistics["resamples"],
         seed=statistics["seed"],
+        margin=statistics["margin"],
     )
     tables.write("comparisons", comparisons, out / "comparisons.parquet")
     return {"comparisons": len(comparisons)}

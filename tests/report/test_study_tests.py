@@ -1,0 +1,110 @@
+"""The sections on methods and on certainty, from the rows of a study with a known truth."""
+
+import html
+
+import pandas as pd
+import pytest
+
+from kdscope import tables
+from kdscope.report.results import Results
+from kdscope.report.sections import certainty, methods
+from kdscope.report.sections import tests as differences
+from kdscope.stats.multiplicity import adjust
+from tests.fidelity import synthetic
+from tests.fidelity.test_summary import comparisons
+
+
+def results_of(study) -> Results:
+    frames = {name: tables.from_rows(name, ()).to_pandas() for name in tables.SCHEMAS}
+    rows = comparisons(study, resamples=200, margin=0.05)
+    frames["comparisons"] = tables.from_rows("comparisons", rows).to_pandas()
+    return Results(frames, {"name": "synthetic"})
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return results_of(synthetic.study(count=24, methods=("fkl", "revkd", "gkd")))
+
+
+def named(section) -> dict:
+    return {table.name: table for table in section.tables}
+
+
+def test_methods_are_compared_with_each_other(results) -> None:
+    section = methods.section(results)
+    made = named(section)
+    assert {"methods-overall", "methods-pairs", "methods-over-sft", "answer-model"} <= set(made)
+    assert section.question.endswith("?")
+    answer = html.unescape(str(section.answer))
+    assert "Over 6 student-task blocks" in answer
+    assert "equivalent within 5 points" in answer
+    assert len(made["methods-pairs"].rows) == 6  # four treatments
+    assert {row[0] for row in made["methods-over-sft"].rows} == {"fkl", "revkd", "gkd"}
+    assert section.missing == ["No method was run at several settings, so none had to be chosen."]
+
+
+def test_certainty_shows_every_run_and_what_it_would_take(results) -> None:
+    section = certainty.section(results)
+    made = named(section)
+    assert set(made) == {"mcnemar", "items-and-seeds", "power", "families"}
+    assert not section.missing
+    assert len(made["mcnemar"].rows) == 2 * 3 * 3
+    assert made["mcnemar"].columns[3:] == ["seed 0", "seed 1", "seed 2"]
+    answer = html.unescape(str(section.answer))
+    assert "On 72 questions two runs must differ by" in answer
+    assert "to see 1 point you need" in answer
+    assert "seeds" in answer
+
+
+def test_mcnemar_counts_are_those_of_the_answers(results) -> None:
+    rows = results["comparisons"]
+    row = next(rows[rows["test"] == "mcnemar"].itertuples())
+    shown = named(certainty.section(results))["mcnemar"].rows[0][3]
+    won = round(row.statistic)
+    lost = won - round(row.estimate * row.n)
+    assert shown.startswith(f"{won} : {lost}, p ")
+
+
+def test_both_corrections_stand_beside_the_p(results) -> None:
+    table = named(differences.section(results))["differences"]
+    assert table.columns[-3:] == ["p", "p, Holm", "p, BH"]
+    rows = results.level("difference_in_accuracy")
+    wanted = adjust(list(rows["p"]), "bh")
+    shown = [row[-1] for row in table.rows if row[3] == "all tasks"]
+    assert [cell.value for cell in shown] == pytest.approx(wanted)
+
+
+def test_one_seed_and_one_method_are_said() -> None:
+    study = synthetic.study(count=12, seeds=(0,), methods=("fkl",), students=1)
+    results = results_of(study)
+    section = certainty.section(results)
+    assert any("one seed" in sentence for sentence in section.missing)
+    assert "seeds" not in str(section.answer)
+    section = methods.section(results)
+    assert any("three methods" in sentence for sentence in section.missing)
+
+
+def test_a_study_without_sft_says_what_it_lacks() -> None:
+    empty = Results({name: tables.from_rows(name, ()).to_pandas() for name in tables.SCHEMAS})
+    for section in (certainty.section(empty), methods.section(empty)):
+        assert not section.tables
+        assert len(section.missing) >= 4
+        assert str(section.answer)
+
+
+def test_a_chosen_setting_is_charged_for_the_choice() -> None:
+    questions, systems, links = synthetic.study(count=24, methods=("fkl",), students=1)
+    for name in [name for name in systems if "/fkl/" in name]:
+        other = f"{name}/t2"
+        systems[other] = [
+            {**row, "model": other, "settings": '{"temperature":2}', "correct": i % 2 == 0}
+            for i, row in enumerate(systems[name])
+        ]
+        links.append((other, "teacher", "teacher"))
+    table = named(methods.section(results_of((questions, systems, links))))["settings-chosen"]
+    (row,) = table.rows
+    assert row[:2] == ["student-1B", "fkl"]
+    assert 0 <= row[4].value <= 100
+    assert row[5].value >= 0
+    assert isinstance(table, methods.Table)
+    assert pd.notna(row[3].low)
