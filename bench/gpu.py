@@ -2,19 +2,20 @@
 
     python bench/gpu.py               # Qwen2.5-0.5B <- 7B heads, bfloat16, 16 x 256 positions
     python bench/gpu.py --vocab 151665                      # rows of an odd length
-    python bench/gpu.py --blocks 1024x4 2048x8 4096x16      # shapes of the kernel's programs
-    python bench/gpu.py --budgets 256 512 1024 2048
+    python bench/gpu.py --blocks 1024x4 4096x16             # other programs of the kernel, beside 2048x8
+    python bench/gpu.py --budgets 256 512 2048              # other byte budgets (MB), beside the default
 
-Needs torch and Triton; trl (`pip install trl`) and Liger (`pip install liger-kernel`) are measured
-where they can be imported. Loss and gradient of the student's hidden states, frozen heads, random
-weights with logits of a spread near 3. Medians over `--rounds`, variants taking turns; times from
-CUDA events. `floor` is the three matrix products in bfloat16, the peak that of a large square
-product.
+Needs torch with a CUDA device and Triton, else it ends with exit status 2 and says which is missing;
+trl (`pip install trl`) and Liger (`pip install liger-kernel`) are measured where they can be imported.
+Loss and gradient of the student's hidden states, frozen heads, random weights with logits of a
+spread near 3. Medians over `--rounds`, variants taking turns; times from CUDA events. `floor` is the
+three matrix products in bfloat16, the peak that of a large square product.
 """
 
 import argparse
 import importlib.machinery
 import importlib.util
+import re
 import statistics
 import sys
 import types
@@ -22,7 +23,7 @@ from collections.abc import Callable
 
 import torch
 
-from kdscope.divergences import Objective, fused_objective, row_kernels
+from kdscope.divergences import Objective, fused_objective
 
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # what trl and Liger call them
 HEADER = (
@@ -69,9 +70,12 @@ def ours(data: dict, name: str, **options) -> torch.Tensor:
     return gradient(result.loss, hidden)
 
 
-def ours_in_blocks(data: dict, name: str, shape: str) -> torch.Tensor:
+def ours_in_blocks(data: dict, name: str, shape: tuple[int, int]) -> torch.Tensor:
+    """With programs of another shape: elements of a row at a time, and warps that share them."""
+    from kdscope.divergences import row_kernels
+
     before = row_kernels.BLOCK, row_kernels.WARPS
-    row_kernels.BLOCK, row_kernels.WARPS = (int(number) for number in shape.split("x"))
+    row_kernels.BLOCK, row_kernels.WARPS = shape
     try:
         return ours(data, name)
     finally:
@@ -218,6 +222,10 @@ def variants_of(data: dict, name: str, args: argparse.Namespace) -> dict[str, Va
         variants[f"ours, {budget} MB"] = lambda size=budget: ours(
             data, name, byte_budget=size * 2**20
         )
+    for shape in args.blocks:
+        variants[f"ours, {shape[0]}x{shape[1]}"] = lambda shape=shape: ours_in_blocks(
+            data, name, shape
+        )
     variants["ours fast"] = lambda: ours(data, name, precision="fast")
     variants["ours + telemetry"] = lambda: ours(data, name, telemetry=True)
     if (trl := trl_variant(data, name)) is not None:
@@ -227,8 +235,30 @@ def variants_of(data: dict, name: str, args: argparse.Namespace) -> dict[str, Va
     return variants
 
 
+def block_shape(text: str) -> tuple[int, int]:
+    """``ELEMENTSxWARPS``, both powers of two, as Triton wants them."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    numbers = tuple(int(part) for part in found.groups()) if found else (0, 0)
+    if not all(number > 0 and number & (number - 1) == 0 for number in numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ELEMENTSxWARPS with two powers of two, such as 2048x8"
+        )
+    return numbers[0], numbers[1]
+
+
+def what_is_missing() -> str | None:
+    """The reason why nothing can be measured here, if there is one."""
+    if not torch.cuda.is_available():
+        return f"no CUDA device: torch {torch.__version__} sees none"
+    if importlib.util.find_spec("triton") is None:
+        return "no Triton, which the kernel of the fused head is written in: pip install triton"
+    return None
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--vocab", type=int, default=151_936)
     parser.add_argument("--student-width", type=int, default=896)
@@ -238,9 +268,14 @@ def main() -> None:
     parser.add_argument(
         "--budgets", type=int, nargs="*", default=[256], help="MB, beside the default"
     )
+    parser.add_argument(
+        "--blocks", type=block_shape, nargs="*", default=[], metavar="ELEMENTSxWARPS",
+        help="shapes of the kernel's programs, beside the one in use",
+    )  # fmt: skip
     args = parser.parse_args()
-    if not torch.cuda.is_available():
-        sys.exit("bench/gpu.py needs a CUDA device")
+    if missing := what_is_missing():
+        print(f"bench/gpu.py: nothing measured, {missing}", file=sys.stderr)
+        sys.exit(2)
     peak = product_peak()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, peak {peak:.0f} TFLOP/s")
     print(f"V {args.vocab}, H {args.student_width} <- {args.teacher_width}, {args.tokens} tokens\n")

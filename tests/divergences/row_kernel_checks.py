@@ -6,6 +6,7 @@ from divergence_oracle import objective as wanted
 from divergence_oracle import relative_error
 
 from kdscope.divergences import Head, Objective, fused_objective, row_kernels, sweep
+from kdscope.divergences.rows import objective_rows_
 
 OBJECTIVES = [
     Objective("nll"),
@@ -52,6 +53,30 @@ def test_nan_and_extremes():
         assert torch.isfinite(value[:2]).all()
         assert torch.isfinite(gradient[:2]).all()
         assert torch.isnan(value[2])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, in the interpreter
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=IDS)
+def test_excluded_tokens(objective):
+    """-inf in both rows is as if the token were not there; in one of them as in the closed forms."""
+    draw = torch.Generator().manual_seed(0)
+    z_s, z_t = 3 * torch.randn(2, 3, 4100, generator=draw)
+    labels = torch.arange(3)
+    z_s[:, 4000:] = z_t[:, 4000:] = -torch.inf
+    z_t[1, 100:200] = -torch.inf
+    z_s[2, 100:200] = -torch.inf
+    want = z_s.clone()
+    values = objective_rows_(objective, want, z_t.clone(), labels, gradient=True)
+    found = torch.empty_like(z_s, device=DEVICE)
+    teacher = None if objective.name == "nll" else z_t.to(DEVICE)
+    got = row_kernels.rows_by_kernel(
+        objective, z_s.to(DEVICE), teacher, labels.to(DEVICE), found, (1.0, 1.0)
+    ).cpu()
+    assert torch.equal(got.isinf(), values.isinf())
+    fine = values.isfinite()
+    assert fine[0]
+    assert relative_error(got[fine], values[fine]) < 1e-5
+    assert relative_error(found.cpu()[fine], want[fine]) < 1e-5
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES[:2], ids=IDS[:2])

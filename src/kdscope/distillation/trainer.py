@@ -20,7 +20,7 @@ from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import TeacherSignal
 from kdscope.distillation.targets import States, Targets, TopK
-from kdscope.divergences import Objective, Telemetry, fused_objective, model_head
+from kdscope.divergences import Objective, Telemetry, first_fault, fused_objective, model_head
 from kdscope.errors import NumericalError
 from kdscope.models.adapters import plain
 from kdscope.models.loading import padding_id
@@ -160,7 +160,7 @@ class DistillationTrainer(Trainer):
         weights = self._weights(examples, num_items_in_batch, hidden.device)
         loss = self._loss(hidden, labels, weights, examples, targets)
         if not torch.isfinite(loss):
-            raise NumericalError(self._blame(loss, hidden, examples, targets))
+            raise NumericalError(self._blame(loss, hidden, labels, examples, targets))
         replicas = self.args.world_size if self.args.average_tokens_across_devices else 1
         return loss * replicas
 
@@ -210,7 +210,12 @@ class DistillationTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def _blame(
-        self, loss: Tensor, hidden: Tensor, examples: Sequence[Encoded], targets: Targets | None
+        self,
+        loss: Tensor,
+        hidden: Tensor,
+        labels: Tensor,
+        examples: Sequence[Encoded],
+        targets: Targets | None,
     ) -> str:
         """Which step, example and place the value that is not finite comes from."""
         lengths = [len(example.response) for example in examples]
@@ -225,11 +230,32 @@ class DistillationTrainer(Trainer):
             for example, part in zip(examples, tensor.split(lengths), strict=True)
             if not torch.isfinite(part).all()
         ]
-        where = found[0] if found else f"a head's logits, first example {examples[0].id!r}"
+        where = found[0] if found else self._blame_head(hidden, labels, examples, targets)
         return (
             f"the loss is {loss.item()} at optimizer step {self.state.global_step}, from {where}: "
             "lower the learning rate, or check the teacher's states; the last checkpoint stays"
         )
+
+    def _blame_head(
+        self, hidden: Tensor, labels: Tensor, examples: Sequence[Encoded], targets: Targets | None
+    ) -> str:
+        """The same where all states are finite, so that a head or its logits are at fault."""
+        states = {} if not isinstance(targets, States) else {
+            "teacher_hidden": targets.hidden,
+            "teacher_head": targets.head,
+            "teacher_noise": self.noise
+            and self.noise.of(examples, self.state.global_step, hidden.device),
+        }  # fmt: skip
+        fault = None
+        if not isinstance(targets, TopK):
+            fault = first_fault(
+                hidden, self.head, labels, self.objective, vocab_size=self.vocabulary, **states
+            )
+        if fault is None:
+            return f"a head's logits, first example {examples[0].id!r}"
+        owners = [(example, at) for example in examples for at in range(len(example.response))]
+        example, at = owners[fault.row]
+        return f"{fault.place} at response token {at} of example {example.id!r}"
 
     def _weights(
         self, examples: Sequence[Encoded], total: Tensor | int | None, device: torch.device

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdscope.divergences.faults import Fault, first_fault
     from kdscope.divergences.fused import FusedLoss, fused_objective
     from kdscope.divergences.heads import Head, as_head, model_head
     from kdscope.divergences.objective import FORMS, Objective
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "FORMS": "objective",
+    "Fault": "faults",
     "FusedLoss": "fused",
     "Head": "heads",
     "Objective": "objective",
     "Telemetry": "telemetry",
     "as_head": "heads",
+    "first_fault": "faults",
     "fused_objective": "fused",
     "model_head": "heads",
     "per_token": "rows",
@@ -24,11 +27,13 @@ _HOME = {
 
 __all__ = [
     "FORMS",
+    "Fault",
     "FusedLoss",
     "Head",
     "Objective",
     "Telemetry",
     "as_head",
+    "first_fault",
     "fused_objective",
     "model_head",
     "per_token",

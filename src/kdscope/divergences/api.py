@@ -37,7 +37,9 @@ def divergence(  # noqa: PLR0913 - every argument is a tensor or a setting of on
     Exact in value and gradient; differentiable in `student_hidden` and, where they require it, in
     `student_head` and `student_bias`, once: the teacher gets no gradient, and a second derivative is
     refused. Gradients are made in the forward pass, backward only rescales. A NaN among the hidden
-    states or weights gives NaN, it is never hidden.
+    states or weights gives NaN, it is never hidden. A logit of -inf (padded rows with a bias of
+    -inf, say) is a token of probability 0: excluded by both models it changes nothing, and a KL is
+    inf where its second distribution excludes what its first does not.
 
     Example:
         >>> loss = kdscope.divergence(h_s, student.lm_head.weight, h_t, teacher.lm_head.weight,

@@ -10,6 +10,11 @@ The forms are chosen so that float32 does not cancel: probabilities are normalis
 sums, what is constant in a row is subtracted before the row mean is taken, and sums of ``p (log p -
 log q)`` carry ``q - p``, which makes them insensitive to the rounding of the normalisers.
 
+A logit of ``-inf`` is a token that its model excludes: probability 0, and ``0 log 0 = 0``. Excluded
+by both, it is as if the vocabulary had no such token (gradient 0). Excluded only by the one that a KL
+divides by, where the other has mass, it makes that KL ``inf``, as it does ``mse``; the row's gradient
+is then not defined. NaN, ``+inf`` and rows that exclude everything give NaN.
+
 Notation: ``p`` teacher, ``q`` student, ``m`` their mixture, ``d`` a difference of
 log-probabilities.
 """
@@ -35,14 +40,14 @@ def forward_kl(z_s: Tensor, z_t: Tensor, *, gradient: bool) -> Tensor:
     (q, sum_q), (p, sum_p) = softmax_parts_(z_s), softmax_parts_(z_t)
     d = z_t.sub_(z_s).add_(log_quotient(sum_q, sum_p))
     torch.sub(q, p, out=z_s)
-    return row_dot(p, d).add_(z_s.sum(-1))
+    return expectation_(p, d).add_(z_s.sum(-1))
 
 
 def reverse_kl(z_s: Tensor, z_t: Tensor, *, gradient: bool) -> Tensor:
     """``KL(q || p)``; gradient ``q (log q - log p - KL(q || p))``."""
     (q, sum_q), (p, sum_p) = softmax_parts_(z_s), softmax_parts_(z_t)
     d = z_s.sub_(z_t).add_(log_quotient(sum_p, sum_q))
-    value = row_dot(q, d)
+    value = expectation_(q, d)
     if gradient:
         d.sub_(value.unsqueeze(-1)).mul_(q)
     return value.add_(p.sub_(q).sum(-1))
@@ -125,12 +130,31 @@ def tvd(z_s: Tensor, z_t: Tensor, *, gradient: bool) -> Tensor:
 
 
 def mse(z_s: Tensor, z_t: Tensor, *, gradient: bool) -> Tensor:
-    """Mean squared difference of centred logits, ``mean(e**2)``; gradient ``2 e / V``."""
-    e = z_s.sub_(z_t)
-    e.sub_(e.mean(-1, keepdim=True))
+    """Mean squared difference of centred logits, ``mean(e**2)``; gradient ``2 e / V``.
+
+    Tokens that both exclude are left out of all means.
+    """
+    gap = torch.sub(z_s, z_t)
+    mean = gap.mean(-1, keepdim=True)
+    if not known_finite(mean):
+        return _mse_of_shared(gap, z_s, z_t, gradient=gradient)
+    e = torch.sub(gap, mean, out=z_s)
     value = row_dot(e, e).div_(e.shape[-1])
     if gradient:
         e.mul_(2.0 / e.shape[-1])
+    return value
+
+
+def _mse_of_shared(gap: Tensor, z_s: Tensor, z_t: Tensor, *, gradient: bool) -> Tensor:
+    """The same where some tokens are excluded: by both they are left out, by one they give inf."""
+    out = (z_s == -torch.inf) & (z_t == -torch.inf)
+    gap.masked_fill_(out, 0.0)
+    count = (~out).sum(-1, keepdim=True).to(gap.dtype)
+    apart = gap.isinf().any(-1) & ~gap.isnan().any(-1)
+    e = torch.sub(gap, gap.sum(-1, keepdim=True).div_(count), out=z_s).masked_fill_(out, 0.0)
+    value = row_dot(e, e).div_(count.squeeze(-1)).masked_fill_(apart, torch.inf)
+    if gradient:
+        e.mul_(2.0 / count)
     return value
 
 
@@ -150,11 +174,13 @@ def adaptive_kl(z_s: Tensor, z_t: Tensor, *, mu: float, gradient: bool) -> Tenso
     total = size.sum(-1)
     of_head = size.mul_(_head(p, mu)).sum(-1)
     share = torch.where(total > 0, of_head / total, torch.full_like(total, 0.5))
-    reverse, forward = row_dot(q, d), row_dot(p, d).neg_()
+    forward = expectation(p, d).neg_()
+    reverse = expectation_(q, d)
     if gradient:
         d.sub_(reverse.unsqueeze(-1)).mul_(q).mul_((1.0 - share).unsqueeze(-1))
         d.addcmul_(gap, share.unsqueeze(-1))
-    return share * (forward + drift) + (1.0 - share) * (reverse - drift)
+    value = share * (forward + drift) + (1.0 - share) * (reverse - drift)
+    return torch.where(forward.isinf() | reverse.isinf(), torch.inf, value)
 
 
 def log_softmax_(z: Tensor) -> Tensor:
@@ -180,6 +206,25 @@ def row_dot(a: Tensor, b: Tensor) -> Tensor:
     if a.shape[0] == 1:
         return torch.dot(a.view(-1), b.view(-1)).unsqueeze(0)
     return (a * b).sum(-1)
+
+
+def expectation(p: Tensor, x: Tensor) -> Tensor:
+    """``sum p x`` per row, ``[n]``; what has no probability counts 0, even where `x` is not finite."""
+    value = row_dot(p, x)
+    return value if known_finite(value) else row_dot(p, x.masked_fill(p == 0, 0.0))
+
+
+def expectation_(p: Tensor, x: Tensor) -> Tensor:
+    """:func:`expectation`, which may set `x` to 0 where `p` is 0."""
+    value = row_dot(p, x)
+    return value if known_finite(value) else row_dot(p, x.masked_fill_(p == 0, 0.0))
+
+
+def known_finite(value: Tensor) -> bool:
+    """Whether all is finite, where looking does not stop the device: elsewhere assume it is not."""
+    if value.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return bool(value.isfinite().all())
 
 
 def mixture(p: Tensor, q: Tensor, share: float, *, out: Tensor) -> Tensor:

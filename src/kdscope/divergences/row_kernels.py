@@ -86,6 +86,12 @@ def _fold(z, top, total):
 
 
 @triton.jit
+def _weighted(p, x):
+    """``p * x``, 0 where p is 0 and x is not finite."""
+    return tl.where(p == 0.0, 0.0, p * x)
+
+
+@triton.jit
 def _log_sum(top, total):
     """Log-sum-exp of a row from its lanes, and what each lane's sum weighs in it."""
     highest = tl.max(top, axis=0)
@@ -109,12 +115,13 @@ def _normalisers(s_ptr, t_ptr, vocab, s_scale, t_scale, GAP: tl.constexpr, BLOCK
         z_t = _load(t_ptr, at, at < vocab, t_scale)
         s_top, s_sum, rises, e = _fold(z_s, s_top, s_sum)
         if GAP:
-            d = z_s - z_t
-            gap = tl.where(rises, gap * e + d, gap + e * d)
+            d = tl.where(z_s == -float("inf"), 0.0, z_s - z_t)
+            before = tl.where(rises & (e == 0.0), 0.0, tl.where(rises, gap * e, gap))
+            gap = before + tl.where(rises, d, _weighted(e, d))
         t_top, t_sum, _, _ = _fold(z_t, t_top, t_sum)
     s_lse, share = _log_sum(s_top, s_sum)
     t_lse, _ = _log_sum(t_top, t_sum)
-    return s_lse, t_lse, tl.sum(gap * share, axis=0) - s_lse + t_lse
+    return s_lse, t_lse, tl.sum(_weighted(share, gap), axis=0) - s_lse + t_lse
 
 
 @triton.jit
@@ -165,7 +172,7 @@ def _forward_kl(
         lp = _load(t_ptr, at, at < vocab, t_scale) - t_lse
         p = tl.exp(lp)
         g = tl.exp(lq) - p
-        value += p * (lp - lq) + g
+        value += _weighted(p, lp - lq) + g
         if GRADIENT:
             _put(gradient_ptr, at, at < vocab, g * slope)
     tl.store(value_ptr + row, tl.sum(value, axis=0) * factor)
@@ -188,10 +195,9 @@ def _reverse_kl(
         lq = _load(s_ptr, at, at < vocab, s_scale) - s_lse
         lp = _load(t_ptr, at, at < vocab, t_scale) - t_lse
         q = tl.exp(lq)
-        g = q * (lq - lp - kl)
-        value += g + q * kl + tl.exp(lp) - q
+        value += _weighted(q, lq - lp) + tl.exp(lp) - q
         if GRADIENT:
-            _put(gradient_ptr, at, at < vocab, g * slope)
+            _put(gradient_ptr, at, at < vocab, _weighted(q, lq - lp - kl) * slope)
     tl.store(value_ptr + row, tl.sum(value, axis=0) * factor)
 
 

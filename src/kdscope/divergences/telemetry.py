@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from kdscope.divergences.closed_forms import log_softmax_, row_dot
+from kdscope.divergences.closed_forms import expectation, log_softmax_
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +55,15 @@ def observe(z_s: Tensor, z_t: Tensor | None) -> Telemetry:
     """Telemetry of a block of logits ``[n, V]``, which are left as they are."""
     lq = log_softmax_(z_s.clone())
     q = lq.exp()
-    negative_entropy = row_dot(q, lq)
+    negative_entropy = expectation(q, lq)
     if z_t is None:
         return Telemetry(z_s.shape[0], -negative_entropy.sum())
     lp = log_softmax_(z_t.clone())
     p = lp.exp()
-    negative_teacher_entropy = row_dot(p, lp)
+    negative_teacher_entropy = expectation(p, lp)
     match = z_s.argmax(-1) == z_t.argmax(-1)
-    reverse = negative_entropy - row_dot(q, lp)
-    forward = negative_teacher_entropy - row_dot(p, lq)
+    reverse = negative_entropy - expectation(q, lp)
+    forward = negative_teacher_entropy - expectation(p, lq)
     return Telemetry(
         z_s.shape[0],
         -negative_entropy.sum(),

@@ -70,8 +70,8 @@ def measure_tokens(
     step = max(1, budget // (_ALIVE * 4 * vocab))
     parts = [
         _measure(
-            _logits(student_hidden[start : start + step], heads[0]),
-            _logits(teacher_hidden[start : start + step], heads[1]),
+            logits_of(student_hidden[start : start + step], heads[0]),
+            logits_of(teacher_hidden[start : start + step], heads[1]),
         )
         for start in range(0, student_hidden.shape[0], step)
     ]
@@ -79,7 +79,7 @@ def measure_tokens(
     return TokenMeasures(*(torch.cat(list(column)) for column in columns))
 
 
-def _logits(hidden: Tensor, head: Head) -> Tensor:
+def logits_of(hidden: Tensor, head: Head) -> Tensor:
     """Logits of some positions, ``[n, V]``, in float32 at least."""
     products = products_for(hidden, head, "exact")
     z = hidden.new_empty(hidden.shape[0], head.weight.shape[0], dtype=products.logits_dtype)
