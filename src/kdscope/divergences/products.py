@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kdscope.divergences.heads import Head
+from kdscope.divergences.onednn import add_back, project_into
 
 CAST_BYTES = 8 * 2**20  # of the block of a narrow head that is widened at a time
 
@@ -47,19 +48,20 @@ class Products(Protocol):
 class Native:
     """Hidden states and head share float32 or float64."""
 
-    scratch = 0
+    scratch = CAST_BYTES
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.logits_dtype = self.gradient_dtype = dtype
 
     def project(self, hidden: Tensor, head: Head, out: Tensor) -> None:
-        if head.bias is None:
-            torch.mm(hidden, head.weight.t(), out=out)
-        else:
-            torch.addmm(head.bias.to(out.dtype), hidden, head.weight.t(), out=out)
+        project_into(hidden, head.weight, out)
+        if head.bias is not None:
+            out.add_(head.bias)
 
     def back(self, gradient: Tensor, head: Head) -> Tensor:
-        return torch.mm(gradient, head.weight)
+        total = gradient.new_zeros(gradient.shape[0], head.weight.shape[1])
+        add_back(gradient, head.weight, total)
+        return total
 
     def accumulate(self, gradient: Tensor, hidden: Tensor, total: Tensor) -> None:
         total.addmm_(gradient.t(), hidden)
@@ -76,14 +78,14 @@ class Widened:
     def project(self, hidden: Tensor, head: Head, out: Tensor) -> None:
         hidden = hidden.to(out.dtype)
         for rows, block in self._blocks(head):
-            torch.mm(hidden, block.t(), out=out[:, rows])
+            project_into(hidden, block, out[:, rows])
         if head.bias is not None:
             out.add_(head.bias)
 
     def back(self, gradient: Tensor, head: Head) -> Tensor:
         total = gradient.new_zeros(gradient.shape[0], head.weight.shape[1])
         for rows, block in self._blocks(head):
-            total.addmm_(gradient[:, rows], block)
+            add_back(gradient[:, rows], block, total)
         return total
 
     def accumulate(self, gradient: Tensor, hidden: Tensor, total: Tensor) -> None:
