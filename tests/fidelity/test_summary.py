@@ -172,3 +172,68 @@ def test_scored_options_give_calibration_and_what_is_shared():
         assert found[name]["estimate"] == pytest.approx(expected), name
     assert found["option_kl"]["estimate"] > 0
     assert abs(found["capa"]["estimate"]) < 0.3
+
+
+def test_each_extractor_has_its_accuracy_and_its_difference(study):
+    questions, systems, links = study
+    gold = {(q["task"], q["item"]): q["gold"] for q in questions}
+
+    def read(row):
+        """An extractor that finds nothing of this student after forward KL, and all of everybody else."""
+        lost = row["student"] == "student-1B" and row["method"] == "fkl"
+        return {**row, "answer_paper": None if lost else row["answer_flexible"]}
+
+    changed = {model: [read(row) for row in rows] for model, rows in systems.items()}
+    rows = comparisons((questions, changed, links))
+    level = pick(rows, "accuracy_paper", student="student-1B", method="fkl")
+    assert level["estimate"] == 0.0
+    assert level["high"] > 0.0
+    sft = np.mean([
+        row["answer_flexible"] == gold[row["task"], row["item"]]
+        for seed in range(3) for row in systems[f"student-1B/sft/{seed}"]
+    ])  # fmt: skip
+    assert pick(rows, "accuracy_paper", student="student-1B", method="sft")[
+        "estimate"
+    ] == pytest.approx(sft)
+    gap = pick(rows, "difference_in_accuracy_paper", student="student-1B", method="fkl")
+    assert gap["estimate"] == pytest.approx(-sft)
+    assert gap["high"] < 0
+    flexible = pick(rows, "difference_in_accuracy", student="student-1B", method="fkl")
+    assert flexible["high"] > 0 or flexible["estimate"] > gap["estimate"]
+    strict = pick(rows, "accuracy_strict", student="student-1B", method="fkl")
+    assert strict["estimate"] == pytest.approx(
+        pick(rows, "accuracy", student="student-1B", method="fkl")["estimate"]
+    )
+
+
+def test_without_an_extractor_nothing_is_said_of_it(rows):
+    assert not [row for row in rows if "paper" in row["measure"] and row["scope"] == "cell"]
+
+
+def test_a_cell_is_compared_with_the_sft_student_at_its_own_training_size(study):
+    questions, systems, _ = study
+    less = '{"train_limit":50}'
+    right = {"sft": 0.2, "fkl": 0.6}
+    rng = np.random.default_rng(3)
+    for method, accuracy in right.items():
+        who = systems[f"student-1B/{method}/0"][0]
+        own = {n: who[n] for n in ("teacher", "student", "method", "seed")}
+        given = synthetic.answers(rng, questions, accuracy)
+        name = f"student-1B/{method}/less"
+        systems = {**systems, name: synthetic.generations(
+            {**own, "model": name, "settings": less}, questions, given)}  # fmt: skip
+    rows = study_comparisons(
+        [r for found in systems.values() for r in found], [], questions, resamples=200
+    )
+    task = "tiny-math"
+    mean = {
+        name: np.mean([r["correct"] for r in systems[name] if r["task"] == task])
+        for name in ("student-1B/sft/less", "student-1B/fkl/less", "student-1B/sft/0")
+    }
+    asked = {"task": task, "student": "student-1B", "settings": less}
+    fkl = pick(rows, "difference_in_accuracy", method="fkl", **asked)
+    assert fkl["estimate"] == pytest.approx(
+        mean["student-1B/fkl/less"] - mean["student-1B/sft/less"]
+    )
+    sft = pick(rows, "difference_in_accuracy", method="sft", **asked)
+    assert sft["estimate"] == pytest.approx(mean["student-1B/sft/less"] - mean["student-1B/sft/0"])

@@ -32,7 +32,7 @@ class Method:
     source: str
 
 
-_HARD = frozenset({"epochs", "learning_rate", "init"})
+_HARD = frozenset({"epochs", "learning_rate", "init", "train_limit"})
 _SOFT = _HARD | {
     "temperature",
     "scale_by_t2",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from kdscope.data.forms import same_answer
 from kdscope.fidelity.agreement import MEASURES as ANSWERS
 from kdscope.fidelity.agreement import flag_columns
 from kdscope.fidelity.calibration import CALIBRATION
@@ -22,12 +23,14 @@ from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array, Statistic, Sums, divide
 
 OVERLAPS = ("bleu", "chrf", "rouge_l")
+EXTRACTED = ("number", "letter", "word", "boolean")  # forms whose answer is read out of a text
 TEXTS = (
     *OVERLAPS,
     *(f"{name}_floor" for name in OVERLAPS),
     *(f"{name}_second" for name in OVERLAPS),
     *("equation_f1", "value_f1", "order"),
 )
+BY_EXTRACTOR = ("accuracy_strict", "accuracy_paper")  # beside accuracy, which is by `flexible`
 TOKENS = ("forward_kl", "reverse_kl", "jsd", "top1", "topk")
 PREFIXES = ("reference", "teacher", "student")
 FIDELITY_COLUMNS = (*TEXTS, "diverges", "valid_steps", "steps", "error")
@@ -99,6 +102,7 @@ def _token_measures() -> dict[str, Measure]:
 MEASURES: dict[str, dict[str, Measure]] = {
     "": {
         "accuracy": Measure(bootstrap.ratio("right", "graded_run"), "graded_run"),
+        **_ratios(*BY_EXTRACTOR),
         "invalid": Measure(bootstrap.ratio("unparsed", "seen"), "seen"),
         "score": Measure(bootstrap.ratio("score", "scored"), "scored"),
     },
@@ -123,11 +127,17 @@ def numbers(column: pd.Series) -> Array:
 
 
 def run_columns(rows: pd.DataFrame) -> dict[str, Array]:
-    """Columns of a run alone, from its rows of ``generations``."""
+    """Columns of a run alone, from its rows of ``generations`` with ``gold`` and ``form`` of the item."""
     correct, valid, score = (numbers(rows[name]) for name in ("correct", "valid", "score"))
     graded = np.isfinite(correct)
     free = ~graded & np.isfinite(score)
-    return {
+    again = graded & rows["form"].isin(EXTRACTED).to_numpy(bool)
+    columns: dict[str, Array] = {}
+    for name in BY_EXTRACTOR:
+        answer = f"answer_{name.removeprefix('accuracy_')}"
+        known = again & (answer in rows)  # files of other origin have no such column
+        columns |= _with_count(name, _right(rows, answer) if answer in rows else known, known)
+    return columns | {
         "seen": np.ones(len(rows)),
         "graded_run": graded.astype(float),
         "right": np.nan_to_num(correct),
@@ -135,6 +145,13 @@ def run_columns(rows: pd.DataFrame) -> dict[str, Array]:
         "scored": free.astype(float),
         "score": np.where(free, np.nan_to_num(score), 0.0),
     }
+
+
+def _right(rows: pd.DataFrame, answer: str) -> Array:
+    """Whether the answer of one extractor is the item's, [I]."""
+    given = rows[answer].astype(object).where(rows[answer].notna(), None)
+    found = zip(given, rows["gold"], rows["form"], strict=True)
+    return np.array([same_answer(a, g, f) for a, g, f in found], float)
 
 
 def link_columns(rows: pd.DataFrame, chance: Array) -> dict[str, Array]:

@@ -114,13 +114,20 @@ def read_runs(
 
     Sample 0 of ``generations`` is the answer; further ones give floors and ceilings.
     """
-    wanted = [*SYSTEM, "task", "item", "sample", "valid", "correct", "score", "answer_flexible"]
+    extracted = [f"answer_{name}" for name in ("strict", "flexible", "paper")]
+    wanted = [*SYSTEM, "task", "item", "sample", "valid", "correct", "score", *extracted]
     every = frame(generations, wanted)
-    answers = every[every["sample"].fillna(0) == 0]
-    index = pd.MultiIndex.from_frame(answers[["task", "item"]]).unique().sort_values()
-    plan, chance = _describe(
-        index, frame(items, ["task", "item", "question", "gold", "options", "form"])
+    every = every.drop(
+        columns=[n for n in extracted if n != "answer_flexible" and every[n].isna().all()]
     )
+    asked = frame(items, ["task", "item", "question", "gold", "options", "form"])
+    answers = every[every["sample"].fillna(0) == 0].merge(
+        asked[["task", "item", "gold", "form"]].drop_duplicates(["task", "item"]),
+        on=["task", "item"],
+        how="left",
+    )
+    index = pd.MultiIndex.from_frame(answers[["task", "item"]]).unique().sort_values()
+    plan, chance = _describe(index, asked)
     runs: dict[tuple[Any, ...], Run] = {}
     for key, rows in _groups(answers, SYSTEM):
         run = runs[key] = Run(dict(zip(SYSTEM, key, strict=True)))

@@ -5,6 +5,7 @@ student of the same student, collapse, and the paper's own tests: each with inte
 where something is tested, a p-value adjusted within its family.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from kdscope.fidelity.accuracies import main_runs
 from kdscope.fidelity.answer_model import answer_model
 from kdscope.fidelity.certainty import family_rows, mcnemar_rows, power_rows
-from kdscope.fidelity.columns import MEASURES
+from kdscope.fidelity.columns import BY_EXTRACTOR, MEASURES
 from kdscope.fidelity.comparison_rows import Row, adjust_family, cell_row, value_range
 from kdscope.fidelity.levels import Frame, Level, Run, add_levels, read_runs
 from kdscope.fidelity.method_tests import method_tests
@@ -28,6 +29,7 @@ from kdscope.stats.records import Estimate
 
 MOSTLY_INVALID = 0.5
 MARGIN = 0.02
+SHARED = ("train_limit", "decoding", "evaluation_prompt")  # as `kdscope.study.grid` has them
 TO_TEACHER = ("teacher", "tokens", "samples", "options", "calibration")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
 GAINS = {
@@ -98,16 +100,17 @@ def _student_rows(
 ) -> list[Row]:
     """All rows of one student's cells; the teachers come as the cells without a student.
 
-    Cell by cell, under the same resamples each time, so that only the SFT student's are kept.
+    Cell by cell, under the same resamples each time, so that only the SFT students' are kept.
     """
     resamples, seed, margin = settings
     signature = (
         f"bootstrap:paired|R:{resamples}|unit:{'cluster' if plan.clustered else 'item'}|seed:{seed}"
     )
     maker = _Maker(plan, signature, seed)
-    sft = _sft(runs) if student else []
-    if sft:
-        add_levels(sft, plan, resamples=resamples, seed=seed)
+    own = _sft(runs) if student else []
+    bases = _bases(runs, own)
+    for base in bases.values():
+        add_levels(base, plan, resamples=resamples, seed=seed)
     teachers = {
         run.system["model"]: run.system["teacher"] or run.system["model"] for run in everyone
     }
@@ -116,20 +119,23 @@ def _student_rows(
     for run in runs:
         cells.setdefault(run.cell, []).append(run)
     for cell in cells.values():
-        if not _same_cell(cell, sft):
+        kept = any(_same_cell(cell, base) for base in bases.values())
+        if not kept:
             add_levels(cell, plan, resamples=resamples, seed=seed)
         cell.sort(key=lambda run: (run.system["seed"] is None, run.system["seed"]))
-        for name in ("accuracy", "invalid", "score"):
+        for name in ("accuracy", *BY_EXTRACTOR, "invalid", "score"):
             rows += maker.rows(name, cell, [run.levels.get(("", "", name)) for run in cell])
         rows += _fidelity_rows(maker, cell, teachers)
         if student:
+            sft = own if cell[0].system["method"] == "sft" else bases.get(_shared(cell[0]), own)
             pairs = _pairs(cell, sft) if not _same_cell(cell, sft) else []
             rows += _gains(maker, cell, pairs)
             rows += maker.certainty(cell, pairs, margin)
             rows.append(_collapse(cell, pairs or [(run, None) for run in cell]))
-        if not _same_cell(cell, sft):
+        if not kept:
             _forget(cell)
-    _forget(sft)
+    for base in bases.values():
+        _forget(base)
     return rows
 
 
@@ -260,6 +266,23 @@ def _sft(runs: Sequence[Run]) -> list[Run]:
     return own or [run for run in found if run.cell == found[0].cell]
 
 
+def _bases(runs: Sequence[Run], own: Sequence[Run]) -> dict[str, list[Run]]:
+    """SFT runs by what a student has in common with them; its own setting where it shares all else."""
+    bases = {"{}": list(own)} if own else {}
+    wanted = {_shared(run) for run in runs} - {"{}"}
+    for run in runs:
+        if run.system["method"] == "sft" and run.system["settings"] in wanted:
+            bases.setdefault(run.system["settings"], []).append(run)
+    return bases
+
+
+def _shared(run: Run) -> str:
+    """The settings of a run that its SFT student must have too: how much it read, how it was asked."""
+    found = json.loads(run.system["settings"] or "{}")
+    kept = {name: found[name] for name in sorted(found) if name in SHARED}
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+
+
 def _same_cell(cell: Sequence[Run], sft: Sequence[Run]) -> bool:
     return bool(sft) and cell[0].cell == sft[0].cell
 
@@ -316,7 +339,8 @@ def _fidelity_rows(maker: _Maker, cell: Sequence[Run], teachers: Mapping[str, st
 def _gains(maker: _Maker, cell: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> list[Row]:
     """Differences to the SFT student: accuracy, score, and what is shared with the same teacher."""
     rows: list[Row] = []
-    for name, label in (("accuracy", "difference_in_accuracy"), ("score", "difference_in_score")):
+    for name in ("accuracy", *BY_EXTRACTOR, "score"):
+        label = f"difference_in_{name}"
         both = [(a.levels.get(("", "", name)), b.levels.get(("", "", name))) for a, b in pairs]
         found = [(a, b) for a, b in both if a is not None and b is not None]
         rows += maker.differences(label, cell, found, reference="sft", test="paired_bootstrap")

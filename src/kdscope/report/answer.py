@@ -113,10 +113,15 @@ def collapsed_cells(results: Results) -> dict[tuple[str, str], float]:
     return found
 
 
+# What nobody would choose for a student, or what is not a property of one.
+_ABLATIONS = (
+    "teacher_noise", "teacher_adapted", "teacher_quantize", "train_limit", "decoding",
+    "evaluation_prompt",
+)  # fmt: skip
+
+
 def _is_ablation(settings: object) -> bool:
-    return isinstance(settings, str) and (
-        "teacher_noise" in settings or "teacher_adapted" in settings
-    )
+    return isinstance(settings, str) and any(f'"{name}"' in settings for name in _ABLATIONS)
 
 
 def _choice(

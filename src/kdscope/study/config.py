@@ -4,9 +4,17 @@ What a person writes is small; :func:`kdscope.study.resolve.load_study` returns 
 everything filled in. A list under ``methods`` or ``ablations`` opens an axis of the grid.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 PAPER_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 
@@ -31,11 +39,25 @@ Axis = Annotated[tuple[T, ...] | None, BeforeValidator(_as_axis)]
 
 
 class _Record(BaseModel):
-    """Base of all sections: immutable, no unknown keys, no NaN."""
+    """Base of all sections: immutable, no unknown keys, no NaN.
 
+    ``later`` names fields that this version knows and an earlier one did not: they are left out of
+    documents, and so of content keys, while nobody has written them.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -116,8 +138,26 @@ class TeacherTrain(_Record):
     lora: Lora | None = None
 
 
+class Decoding(_Record):
+    """How the headline answer is made; further samples are always drawn at ``temperature``."""
+
+    strategy: Literal["greedy", "sample"] = "greedy"
+    temperature: Positive = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Count | None = None
+
+
+def _as_decoding(value: Any) -> Any:
+    return {"strategy": value} if isinstance(value, str) else value
+
+
+Prompt = Literal["clean", "paper", "chat"]
+
+
 class Settings(_Record):
     """Settings of a method; a list opens an axis. Which of them a method knows: ``METHODS``."""
+
+    later = frozenset({"train_limit"})
 
     objective: Axis[Objective] = None
     beta: Axis[Fraction] = None
@@ -133,6 +173,7 @@ class Settings(_Record):
     init: Axis[Literal["base", "sft"]] = None
     epochs: Axis[Positive] = None
     learning_rate: Axis[Positive] = None
+    train_limit: Axis[Count] = None  # training records of the student; the teacher keeps its own
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """The settings that were written, each as the tuple of its values."""
@@ -144,22 +185,20 @@ def _as_settings(value: Any) -> Any:
 
 
 class Ablations(Settings):
-    """Values tried one factor at a time from the study's own setting."""
+    """Values tried one factor at a time from the study's own setting.
+
+    ``decoding`` and ``evaluation_prompt`` change how everybody answers, teacher and SFT student
+    included, and train nobody anew.
+    """
+
+    later = frozenset({"train_limit", "decoding", "evaluation_prompt"})
 
     teacher_adapted: Axis[bool] = None
-
-
-class Decoding(_Record):
-    """How the headline answer is made; further samples are always drawn at ``temperature``."""
-
-    strategy: Literal["greedy", "sample"] = "greedy"
-    temperature: Positive = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Count | None = None
-
-
-def _as_decoding(value: Any) -> Any:
-    return {"strategy": value} if isinstance(value, str) else value
+    decoding: Annotated[
+        tuple[Annotated[Decoding, BeforeValidator(_as_decoding)], ...] | None,
+        BeforeValidator(_as_axis),
+    ] = None
+    evaluation_prompt: Axis[Prompt] = None
 
 
 class Evaluate(_Record):
@@ -193,7 +232,7 @@ class Study(_Record):
     students: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     pairs: tuple[tuple[str, str], ...] | None = None
     include_base: bool = False
-    prompt: Literal["clean", "paper", "chat"] = "clean"
+    prompt: Prompt = "clean"
     train: Train
     teacher_train: Annotated[TeacherTrain, BeforeValidator(_as_settings)] = TeacherTrain()
     teacher_seed: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdscope.distillation.methods import METHODS, Method
 from kdscope.errors import ConfigError
-from kdscope.study.config import Study
+from kdscope.study.config import Decoding, Study
 from kdscope.study.resolve import Resolved
 
 MANY = 20_000  # cells; more must be asked for
@@ -17,6 +17,8 @@ _PARAMETERS = {
     "mu": ("adaptive_kl",),
 }
 _DEFAULTS = {"beta": 0.5, "alpha": 0.1, "mu": 0.5}
+EVALUATION = ("decoding", "evaluation_prompt")  # how everybody answers: nobody is trained anew
+SHARED = ("train_limit", *EVALUATION)  # a student is compared with the SFT student at the same
 _SOFT_ONLY = ("temperature", "scale_by_t2", "hard_weight", "teacher_noise", "on_policy")
 
 
@@ -64,6 +66,11 @@ def cells(resolved: Resolved, *, many: bool = False) -> list[Cell]:
     return list(_cells(resolved, variants, uses, students))
 
 
+def shared(cell: Cell) -> tuple[Any, ...]:
+    """A cell's values of what an SFT student has in common with it."""
+    return tuple(cell.settings[name] for name in SHARED)
+
+
 def _cells(
     resolved: Resolved, variants: dict[str, list], uses: dict[str, bool], students: list[str]
 ) -> Iterator[Cell]:
@@ -98,15 +105,46 @@ def _variants(
     first = {name: values[0] for name, values in axes.items()}
     own = _effective(method, {**_own_setting(study, method), **first})
     product = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    singles = [{n: v} for n, values in study.ablations.axes().items() for v in values]
+    singles = [
+        {n: _as_in_study(v, study.evaluate.decoding)}
+        for n, values in study.ablations.axes().items()
+        for v in values
+    ]
     base, seen = {**_own_setting(study, method), **first}, set()
     for change in [*product, *singles]:
         settings = _effective(method, {**base, **change})
-        apart = {name: settings[name] for name in change if settings[name] != own[name]}
+        apart = {
+            name: _plain(settings[name], study.evaluate.decoding)
+            for name in change
+            if settings[name] != own[name]
+        }
         mark = tuple(settings.items())
         if mark not in seen:
             seen.add(mark)
             yield settings, apart
+
+
+def _as_in_study(value: Any, own: Decoding) -> Any:
+    """An ablation's value; what it leaves open of a decoding is as in the study."""
+    if not isinstance(value, Decoding):
+        return value
+    kept = {} if value.max_new_tokens else {"max_new_tokens": own.max_new_tokens}
+    if value.strategy == "greedy":  # these are then the settings of further samples alone
+        kept |= {"temperature": own.temperature, "top_p": own.top_p}
+    return value.model_copy(update=kept)
+
+
+def _plain(value: Any, own: Decoding) -> Any:
+    """A setting as columns and names have it: ``greedy``, ``sample(t=0.7)``, ``greedy(max=64)``."""
+    if not isinstance(value, Decoding):
+        return value
+    parts = []
+    if value.strategy == "sample":
+        parts += [f"t={value.temperature:g}"]
+        parts += [f"top_p={value.top_p:g}"] if value.top_p < 1 else []
+    if value.max_new_tokens != own.max_new_tokens:
+        parts += [f"max={value.max_new_tokens}"]
+    return value.strategy + (f"({','.join(parts)})" if parts else "")
 
 
 def _own_setting(study: Study, method: Method) -> dict[str, Any]:
@@ -125,6 +163,9 @@ def _own_setting(study: Study, method: Method) -> dict[str, Any]:
         "epochs": study.train.epochs,
         "learning_rate": study.train.learning_rate,
         "teacher_adapted": study.teacher_adapted,
+        "train_limit": study.train.limit,
+        "decoding": study.evaluate.decoding,
+        "evaluation_prompt": study.prompt,
     }
 
 

@@ -4,13 +4,13 @@
 data, weights, extras nor network.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdscope.study import catalogue
 from kdscope.study.graph import Graph, Plan, system_name
-from kdscope.study.grid import Cell, cells, idle_axes
+from kdscope.study.grid import EVALUATION, Cell, cells, idle_axes, shared
 from kdscope.study.resolve import Resolved
 from kdscope.study.training import Training, cell_system, sft_system
 
@@ -21,8 +21,8 @@ def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
     Raises:
         ConfigError: no cell, or more than 20,000 without ``many``.
     """
-    builder = _Builder(resolved)
     grid = cells(resolved, many=many)
+    builder = _Builder(resolved, grid)
     for cell in grid:
         builder.cell(cell)
     if resolved.study.include_base:
@@ -44,17 +44,27 @@ class _Answers:
         keys: of its predict steps, in the order of the tasks.
         model: what was loaded.
         adapter: key of what trained it; empty for an untuned model.
+        prompt: template of the questions.
     """
 
     system: dict[str, Any]
     keys: tuple[str, ...]
     model: Mapping[str, Any]
     adapter: tuple[str, ...]
+    prompt: str
 
 
 class _Builder:
-    def __init__(self, resolved: Resolved):
+    def __init__(self, resolved: Resolved, grid: Sequence[Cell]):
         self.resolved, self.study, self.graph = resolved, resolved.study, Graph()
+        self.own = {
+            "decoding": self.study.evaluate.decoding,
+            "evaluation_prompt": self.study.prompt,
+        }
+        self.sft_cells: dict[tuple[Any, ...], Cell] = {}
+        for cell in grid:
+            if cell.method == "sft":
+                self.sft_cells.setdefault((cell.student, cell.seed, shared(cell)), cell)
         self.training = Training(resolved, self.graph)
         self.predicts: dict[str, None] = {}
         self.fidelities: dict[str, None] = {}
@@ -64,20 +74,24 @@ class _Builder:
 
     def cell(self, cell: Cell) -> None:
         """All steps of one cell: training, answers, fidelity to teacher and to SFT student."""
-        system = cell_system(cell)
+        answers = self._student_answers(cell)
         if cell.teacher is None:
-            adapter = self.training.student_sft(cell.student, cell.seed, system, cell.settings)
-            answers = self._predict(system, self.resolved.students[cell.student].fields, [adapter])
             for teacher, student in self.resolved.pairs:
                 if student == cell.student:
-                    self._fidelity(
-                        answers, self._teacher_answers(teacher, self.study.teacher_adapted)
-                    )
+                    reference = self._teacher_answers(teacher, self.study.teacher_adapted, cell)
+                    self._fidelity(answers, reference)
             return
-        adapter = self.training.distill(cell)
-        answers = self._predict(system, self.resolved.students[cell.student].fields, [adapter])
-        reference = self._teacher_answers(cell.teacher, cell.settings["teacher_adapted"])
+        reference = self._teacher_answers(cell.teacher, cell.settings["teacher_adapted"], cell)
         self._fidelity(answers, reference, self._sft_answers(cell))
+
+    def _student_answers(self, cell: Cell) -> _Answers:
+        system = cell_system(cell)
+        if cell.teacher is None:
+            key = self.training.student_sft(cell.student, cell.seed, system, cell.settings)
+        else:
+            key = self.training.distill(cell)
+        model = self.resolved.students[cell.student].fields
+        return self._predict(system, model, [key], cell.settings)
 
     def base_rows(self) -> None:
         """The untuned models as rows of their own."""
@@ -85,9 +99,8 @@ class _Builder:
             answers = self._base_answers(student)
             for teacher, other in self.resolved.pairs:
                 if student == other:
-                    self._fidelity(
-                        answers, self._teacher_answers(teacher, self.study.teacher_adapted)
-                    )
+                    reference = self._teacher_answers(teacher, self.study.teacher_adapted)
+                    self._fidelity(answers, reference)
         for teacher in self.resolved.teachers:
             self._base_answers(teacher)
 
@@ -98,7 +111,7 @@ class _Builder:
         fields = {
             "tasks": self.tasks,
             "limit": study.evaluate.limit,
-            "data": self.training.data,
+            "data": self.training.widest,
             "teacher_data": teacher_data,
             "prompt": study.prompt,
             "design": {
@@ -126,56 +139,66 @@ class _Builder:
         self.graph.add("report", study.name, {"study": document}, inputs)
 
     def _predict(
-        self, system: dict[str, Any], model: Mapping[str, Any], adapter: list[str]
+        self,
+        system: dict[str, Any],
+        model: Mapping[str, Any],
+        adapter: list[str],
+        how: Mapping[str, Any],
     ) -> _Answers:
         name = system["model"]
         if name not in self.answers:
-            keys = [self._predict_task(system, model, adapter, task) for task in self.tasks]
-            self.answers[name] = _Answers(system, tuple(keys), model, tuple(adapter))
+            found = _Answers(system, (), model, tuple(adapter), how["evaluation_prompt"])
+            keys = [self._predict_task(found, task, how) for task in self.tasks]
+            self.answers[name] = replace(found, keys=tuple(keys))
         return self.answers[name]
 
-    def _predict_task(
-        self, system: dict[str, Any], model: Mapping[str, Any], adapter: list[str], task: dict
-    ) -> str:
-        evaluate = self.study.evaluate
+    def _predict_task(self, answers: _Answers, task: dict, how: Mapping[str, Any]) -> str:
+        evaluate, system = self.study.evaluate, answers.system
         fields = {
             "system": system,
-            "model": model,
+            "model": answers.model,
             "task": task,
             "limit": evaluate.limit,
-            "decoding": evaluate.decoding.model_dump(mode="json"),
+            "decoding": how["decoding"].model_dump(mode="json"),
             "samples": evaluate.samples,
             "choices": evaluate.choices,
-            "prompt": self.study.prompt,
+            "prompt": how["evaluation_prompt"],
             "batch": evaluate.batch_size,
             "seed": system["seed"] or 0,
         }
         label = f"{system['model']}-{task['name']}"
-        key = self.graph.add("predict", label, fields, {"adapter": adapter})
+        key = self.graph.add("predict", label, fields, {"adapter": answers.adapter})
         self.predicts[key] = None
         return key
 
-    def _teacher_answers(self, teacher: str, adapted: bool) -> _Answers:
+    def _teacher_answers(self, teacher: str, adapted: bool, cell: Cell | None = None) -> _Answers:
+        """The teacher's answers, made as the cell's student made its own."""
         if not adapted:
-            return self._base_answers(teacher)
-        system = system_name(teacher=teacher, method="sft", seed=self.study.teacher_seed)
-        model = self.resolved.teachers[teacher].fields
-        return self._predict(system, model, [self.training.teacher_sft(teacher)])
+            return self._base_answers(teacher, cell)
+        seed, settings = self.study.teacher_seed, _evaluation(cell)
+        system = system_name(teacher=teacher, method="sft", seed=seed, settings=settings)
+        model, key = self.resolved.teachers[teacher].fields, self.training.teacher_sft(teacher)
+        return self._predict(system, model, [key], cell.settings if cell else self.own)
 
     def _sft_answers(self, cell: Cell) -> _Answers | None:
-        """The SFT student of the same seed, where the study has it."""
+        """The SFT student of the same seed (and training size and decoding), where the study has it."""
         if "sft" not in self.study.methods:
             return None
+        found = self.sft_cells.get((cell.student, cell.seed, shared(cell)))
+        if found is not None:
+            return self._student_answers(found)
         system = sft_system(cell.student, cell.seed)
         model = self.resolved.students[cell.student].fields
-        return self._predict(system, model, [self.training.own_sft(cell.student, cell.seed)])
+        own = self.training.own_sft(cell.student, cell.seed)
+        return self._predict(system, model, [own], self.own)
 
-    def _base_answers(self, name: str) -> _Answers:
+    def _base_answers(self, name: str, cell: Cell | None = None) -> _Answers:
         students = self.resolved.students
         refs = students if name in students else self.resolved.teachers
         student, teacher = (name, None) if name in students else (None, name)
-        system = system_name(student=student, teacher=teacher, method="base")
-        return self._predict(system, refs[name].fields, [])
+        settings = _evaluation(cell)
+        system = system_name(student=student, teacher=teacher, method="base", settings=settings)
+        return self._predict(system, refs[name].fields, [], cell.settings if cell else self.own)
 
     def _fidelity(self, answers: _Answers, teacher: _Answers, sft: _Answers | None = None) -> None:
         fields = {
@@ -205,7 +228,7 @@ class _Builder:
             "adapted": bool(teacher.adapter),
             "tasks": self.tasks,
             "items": min(evaluate.distributions, evaluate.limit or evaluate.distributions),
-            "prompt": self.study.prompt,
+            "prompt": answers.prompt,
         }
         inputs = {
             "system": answers.keys,
@@ -214,3 +237,12 @@ class _Builder:
             "teacher": teacher.adapter,
         }
         self.distributions[self.graph.add("distributions", label, fields, inputs)] = None
+
+
+def _evaluation(cell: Cell | None) -> dict[str, Any]:
+    """What sets a cell's answers apart from the study's own, whoever gives them."""
+    return (
+        {}
+        if cell is None
+        else {name: cell.apart[name] for name in EVALUATION if name in cell.apart}
+    )

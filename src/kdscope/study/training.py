@@ -21,6 +21,7 @@ class Training:
         train.pop("data")
         self.train = train
         self.data = self._data(resolved.data, self.split)
+        self.widest = self.data  # all that any student is trained on
 
     def teacher_sft(self, teacher: str) -> str:
         """The fine-tuned teacher: one for all students, methods and seeds."""
@@ -51,22 +52,39 @@ class Training:
     ) -> str:
         """The student after fine-tuning with the settings of one cell of the method ``sft``."""
         model = self.resolved.students[student].fields
-        fields = self._sft_fields(model, self.data, self._train(settings), seed)
+        fields = self._sft_fields(model, self.data_of(settings), self._train(settings), seed)
         return self._trained("sft", system, fields, {})
 
-    def own_sft(self, student: str, seed: int) -> str:
-        """The study's own SFT student: where ``init: sft`` starts; reference of self-agreement."""
+    def own_sft(self, student: str, seed: int, **other: Any) -> str:
+        """The study's own SFT student, or with ``other`` settings: where ``init: sft`` starts."""
         written = self.study.methods.get("sft")
         settings = {name: axis[0] for name, axis in written.axes().items()} if written else {}
-        return self.student_sft(student, seed, sft_system(student, seed), settings)
+        return self.student_sft(student, seed, sft_system(student, seed), {**settings, **other})
 
-    def texts(self, teacher: str, adapted: bool) -> str:
+    def data_of(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a student with these settings is trained on."""
+        data = {**self.data, "limit": settings.get("train_limit", self.data["limit"])}
+        if not self._holds(self.widest, data):
+            self.widest = data
+        return data
+
+    def _teacher_reads(self, data: dict[str, Any]) -> dict[str, Any]:
+        """What a teacher's texts and cache are made of: the study's own data, where that is enough."""
+        return self.data if self._holds(self.data, data) else data
+
+    @staticmethod
+    def _holds(data: dict[str, Any], other: dict[str, Any]) -> bool:
+        """Whether every example of the other is in the first: a limit takes the first so many."""
+        most, wanted = data["limit"], other["limit"]
+        return most is None or (wanted is not None and wanted <= most)
+
+    def texts(self, teacher: str, adapted: bool, data: dict[str, Any]) -> str:
         """The teacher's own answers to the training prompts, generated once."""
         decoding = self.study.teacher_decoding.model_dump(mode="json")
         fields = {
             "teacher": self.resolved.teachers[teacher].fields,
             "adapted": adapted,
-            "data": self.data,
+            "data": data,
             "max_length": self.train["max_length"],
             "decoding": decoding,
             "prompt": self.study.prompt,
@@ -76,15 +94,15 @@ class Training:
         inputs = self._teacher_input(teacher, adapted)
         return self.graph.add("teacher_texts", f"{teacher}{_adapted(adapted)}", fields, inputs)
 
-    def cache(self, teacher: str, adapted: bool, sequences: str) -> str:
+    def cache(self, teacher: str, adapted: bool, sequences: str, data: dict[str, Any]) -> str:
         """The teacher's hidden states on one source of sequences, computed once."""
-        mark = ("cache", teacher, str(adapted), sequences)
+        mark = ("cache", teacher, str(adapted), sequences, str(data["limit"]))
         if mark in self.shared:
             return self.shared[mark]
         fields = {
             "teacher": self.resolved.teachers[teacher].fields,
             "adapted": adapted,
-            "data": self.data,
+            "data": data,
             "prompt": self.study.prompt,
             "max_length": self.train["max_length"],
             "sequences": sequences,
@@ -93,7 +111,7 @@ class Training:
         }
         inputs = self._teacher_input(teacher, adapted)
         if sequences == "teacher":
-            inputs["texts"] = [self.texts(teacher, adapted)]
+            inputs["texts"] = [self.texts(teacher, adapted, data)]
         label = f"{teacher}{_adapted(adapted)}-on-{sequences}"
         self.shared[mark] = self.graph.add("teacher_cache", label, fields, inputs)
         return self.shared[mark]
@@ -108,15 +126,18 @@ class Training:
         soft, on_policy = settings["temperature"] is not None, settings["on_policy"] or 0.0
         signal = self.study.teacher_signal if soft else None
         fixed_part = on_policy < 1.0
+        data = self.data_of(settings)
+        read = self._teacher_reads(data)
         inputs: dict[str, list[str]] = {}
         if soft and (signal == "live" or on_policy > 0.0):
             inputs |= self._teacher_input(teacher, adapted)
         if signal in {"cached", "topk"} and fixed_part:
-            inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"])]
+            inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"], read)]
         if settings["sequences"] == "teacher":
-            inputs["texts"] = [self.texts(teacher, adapted)]
+            inputs["texts"] = [self.texts(teacher, adapted, read)]
         if settings["init"] == "sft":
-            inputs["init"] = [self.own_sft(cell.student, cell.seed)]
+            limit = {"train_limit": settings["train_limit"]}
+            inputs["init"] = [self.own_sft(cell.student, cell.seed, **limit)]
         parameters = ("beta", "alpha", "mu", "temperature", "scale_by_t2", "hard_weight")
         fields = {
             "student": self.resolved.students[cell.student].fields,
@@ -133,7 +154,7 @@ class Training:
             else None,
             "teacher_noise": settings["teacher_noise"],
             "signal": signal,
-            "data": self.data,
+            "data": data,
             "train": self._train(settings),
             "prompt": self.study.prompt,
             "seed": cell.seed,

@@ -1,6 +1,7 @@
 """How the training went and what it cost."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -256,7 +257,7 @@ def ablations(results: Results) -> Section:
     """Accuracy over temperature, teacher noise and whatever else the study varied."""
     question = "What changes with temperature, teacher noise and adaptation?"
     rows = percent_rows(results)
-    made, missing = [], []
+    made, listed, missing = [], [], []
     wanted = {
         "temperature": ("Temperature of the loss", "Figure 6"),
         "teacher_noise": ("Noise on the teacher's logits", "Figure 5"),
@@ -267,8 +268,11 @@ def ablations(results: Results) -> Section:
     )
     for key in [*wanted, *others]:
         figure = _ablation(results, rows, key)
+        table = _by_category(results, rows, key)
         if figure is not None:
             made.append(figure)
+        elif table is not None:
+            listed.append(table)
         elif key in wanted:
             name, figure_name = wanted[key]
             missing.append(
@@ -278,13 +282,16 @@ def ablations(results: Results) -> Section:
     text = (
         "See the curves: points are accuracies over all tasks with intervals."
         if made
-        else ("This study varied none of them.")
+        else "See the tables: accuracies over all tasks with intervals."
+        if listed
+        else "This study varied none of them."
     )
     return Section(
         "ablations",
         question,
         escape(text),
         made,
+        listed,
         missing=missing,
         paper=("Figure 2", "Figure 5", "Figure 6"),
     )
@@ -302,18 +309,46 @@ def percent_rows(results: Results) -> Frame:
 _DEFAULTS = {"temperature": 1.0, "teacher_noise": 0.0, "teacher_adapted": True}
 
 
-def _ablation(results: Results, rows: Frame, key: str) -> Figure | None:
+def _own_value(results: Results, key: str) -> Any:
+    """The study's own value of a setting, None where it has none (all training records)."""
+    study = results.study
+    if key in ("train_limit", "epochs", "learning_rate"):
+        return (study.get("train") or {}).get(key.removeprefix("train_"))
+    if key == "decoding":
+        found = (study.get("evaluate") or {}).get("decoding") or "greedy"
+        return found if isinstance(found, str) else found.get("strategy")
+    if key == "evaluation_prompt":
+        return study.get("prompt", "clean")
+    return _DEFAULTS.get(key)
+
+
+def _varied(results: Results, rows: Frame, key: str) -> tuple[Frame, list[Any]]:
+    """The cells of the methods for which a setting was varied, all else as in the study; its values."""
     varied = {(r.student, r.method) for r in rows.itertuples() if key in r.found}
-    if not varied:
+    kept = [(r.student, r.method) in varied and set(r.found) <= {key} for r in rows.itertuples()]
+    own = rows[np.array(kept, dtype=bool)]
+    default = _own_value(results, key)
+    return own, [found.get(key, default) for found in own["found"]]
+
+
+def _by_category(results: Results, rows: Frame, key: str) -> Table | None:
+    """Accuracies by a setting that is no number, such as a decoding."""
+    own, values = _varied(results, rows, key)
+    if not any(isinstance(value, str) for value in values):
         return None
-    own = rows[
-        np.array(
-            [(r.student, r.method) in varied and set(r.found) <= {key} for r in rows.itertuples()],
-            dtype=bool,
-        )
+    name = key.replace("_", " ")
+    cells = [
+        [r.who, r.method, str(value or "as in the study"), Quantity(r.estimate, r.low, r.high)]
+        for r, value in zip(own.itertuples(), values, strict=True)
     ]
-    default = (results.study.get("ablations") or {}).get(key) or _DEFAULTS.get(key)
-    value = [found.get(key, _DEFAULTS.get(key, default)) for found in own["found"]]
+    heads = ["student", "method", name, "accuracy"]
+    caption = f"Accuracy by {name}, %"
+    label = f"ablation-{key.replace('_', '-')}"
+    return Table(label, caption, heads, cells, note(own), list(own["method"]))
+
+
+def _ablation(results: Results, rows: Frame, key: str) -> Figure | None:
+    own, value = _varied(results, rows, key)
     numeric = [float(v) if isinstance(v, int | float) else None for v in value]
     frame = own.assign(x=numeric, y=own["estimate"], line=own["method"])
     frame = frame[frame["x"].notna()].sort_values("x")
