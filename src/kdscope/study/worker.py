@@ -141,8 +141,10 @@ def _run(
 
 
 def _function(run: str) -> Callable[..., Any]:
-    """A step function. What its libraries make when they are imported stays for good: the collector of
-    cyclic garbage need not look through these half a million objects after every step.
+    """A step function.
+
+    What its libraries make when they are imported stays for good: the collector of cyclic garbage need
+    not look through these half a million objects after every step.
     """
     module, _, name = run.partition(":")
     if module not in sys.modules:
