@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kdscope.distillation.grouped import GROUPED, check_grouped, grouped_objective
+from kdscope.distillation.grouped import check_grouped, grouped_objective
+from kdscope.distillation.methods import GROUPED
 from kdscope.distillation.targets import TopK
 from kdscope.divergences import Head, Objective
 from kdscope.errors import ConfigError

@@ -12,9 +12,9 @@ from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import CachedTeacher, LiveTeacher
 from kdscope.distillation.sources import ExactStates
-from kdscope.distillation.training import Machine, Teaching, fit, largest_divisor
+from kdscope.distillation.training import Machine, Teaching, fit
 from kdscope.divergences import Objective
-from kdscope.errors import DataError, NumericalError
+from kdscope.errors import DataError
 from kdscope.models.adapters import add_adapter
 from tests.tiny import random_model, tokenizer
 
@@ -36,8 +36,10 @@ def teacher():
     return LiveTeacher(random_model(seed=7, width=48, extra_rows=40))
 
 
-def train(folder, objective="nll", *, micro=None, teaching=None, seed=0, count=8, **changes):
-    student = add_adapter(random_model(), LORA, seed)
+def train(
+    folder, objective="nll", *, micro=None, teaching=None, seed=0, count=8, student=None, **changes
+):
+    student = student or add_adapter(random_model(), LORA, seed)
     machine = Machine("cpu", micro, folder / "checkpoints")
     return fit(
         student, tokenizer(), examples(count), Objective(objective), TRAIN | changes, seed, machine,
@@ -54,12 +56,13 @@ def weights(trained) -> torch.Tensor:
 @pytest.mark.parametrize("objective", ["nll", "reverse_kl"])
 def test_one_step_does_not_depend_on_the_micro_batch(tmp_path, objective, reduction):
     signal = teacher() if objective != "nll" else None
-    whole, split = (
+    whole, *split = (
         train(tmp_path, objective, micro=micro, teaching=Teaching(signal), reduction=reduction)
-        for micro in (None, 2)
+        for micro in (None, 3, 2, 1)
     )
-    assert whole.steps == split.steps == 1
-    torch.testing.assert_close(weights(whole), weights(split), rtol=1e-5, atol=1e-6)
+    for other in split:
+        assert other.steps == whole.steps == 1
+        torch.testing.assert_close(weights(whole), weights(other), rtol=1e-5, atol=1e-6)
 
 
 def test_token_reduction_is_the_mean_over_the_supervised_tokens(tmp_path):
@@ -149,13 +152,6 @@ def test_noise_is_keyed_by_example_and_position_not_by_batch():
     assert not torch.equal(whole, noise.of(some, 4, torch.device("cpu"))(slice(None)))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path):
-    live = teacher()
-    live.head.weight.data[:3] = float("nan")
-    with pytest.raises(NumericalError, match=r"optimizer step 0.*'e/"):
-        train(tmp_path, "forward_kl", teaching=Teaching(live))
-
-
 def test_the_best_validation_weights_come_back(tmp_path, monkeypatch):
     seen = iter([3.0, 1.0, 2.0])
     monkeypatch.setattr(
@@ -194,8 +190,3 @@ def test_an_example_without_room_for_its_answer_is_counted_and_all_of_them_an_er
     assert encoded.examples[0].length == 64
     with pytest.raises(DataError, match="max_length = 8"):
         encode(texts, tokenizer(), TEMPLATES["clean"], 8)
-
-
-@pytest.mark.parametrize(("number", "most", "expected"), [(16, 5, 4), (16, 16, 16), (7, 3, 1)])
-def test_micro_batch_divides_the_batch(number, most, expected):
-    assert largest_divisor(number, most) == expected

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kdscope.distillation.methods import GROUPED
 from kdscope.distillation.targets import TopK
 from kdscope.divergences import Head, Objective
 from kdscope.divergences.heads import gathered
 from kdscope.divergences.rows import objective_rows_
 from kdscope.errors import ConfigError
 
-GROUPED = ("forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_rkl", "tvd")
 ROWS = 64  # of logits that live at once
 _LEAST = 1e-12  # probability of the rest, so that its logarithm is finite
 _ABSENT = -60.0  # log-probability of a token that is not there

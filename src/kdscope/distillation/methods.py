@@ -5,6 +5,9 @@ Pure data, without torch, so that a study can be planned where nothing can be tr
 
 from dataclasses import dataclass
 
+# What the k most probable tokens and one outcome for the rest can carry (`topk` and `server` signals).
+GROUPED = ("forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_rkl", "tvd")
+
 
 @dataclass(frozen=True)
 class Method:

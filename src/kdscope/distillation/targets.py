@@ -9,6 +9,7 @@ from torch import Tensor
 from kdscope.divergences import Head, Objective, fused_objective
 from kdscope.errors import NumericalError
 
+ABSENT = -1e4  # stands where a position has fewer than k tokens
 _LEVELS = 127.0
 
 
@@ -31,7 +32,7 @@ class TopK:
 
     Attributes:
         ids: ``[N, k]``; -1 where a position has fewer than k.
-        logprobs: ``[N, k]`` at temperature 1, in nats; -inf where ``ids`` is -1.
+        logprobs: ``[N, k]`` at temperature 1, in nats; not read where ``ids`` is -1.
     """
 
     ids: Int[Tensor, "N k"]

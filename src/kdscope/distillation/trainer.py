@@ -1,27 +1,34 @@
 """The one subclass of ``transformers.Trainer``, for teachers and students, every method and every signal.
 
-It changes three things: the loss is the fused objective on the supervised positions; its normalisation
-counts the whole optimizer step, so that the gradient does not depend on how the batch was split; and an
-on-policy step exchanges the reference text for rollouts of the student, generated once for the step.
+It changes four things: the loss is the fused objective on the supervised positions; its normalisation
+counts the whole optimizer step, over all processes, so that the gradient does not depend on how the batch
+was split; the examples of a step come as one window, which is split into smaller micro-batches when memory
+runs out; and an on-policy step exchanges the reference text for rollouts of the student, generated once
+for the step.
 """
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
 from kdscope.data.collation import Batch, Encoded, pad_batch
+from kdscope.distillation import diagnosis
 from kdscope.distillation.grouped import grouped_objective
+from kdscope.distillation.memory import give_back, is_out_of_memory
 from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
-from kdscope.distillation.signals import TeacherSignal
-from kdscope.distillation.targets import States, Targets, TopK
-from kdscope.divergences import Objective, Telemetry, first_fault, fused_objective, model_head
-from kdscope.errors import NumericalError
+from kdscope.distillation.signals import LiveTeacher, TeacherSignal
+from kdscope.distillation.targets import Targets, TopK
+from kdscope.distillation.windows import MicroBatch, Share, ShuffledWindows, micro_batches, share
+from kdscope.divergences import Head, Objective, Telemetry, fused_objective, model_head
+from kdscope.errors import ModelError, NumericalError
 from kdscope.models.adapters import plain
 from kdscope.models.loading import padding_id
 from kdscope.models.states import put_head_back, supervised_states, take_head_out
@@ -53,6 +60,8 @@ class DistillationTrainer(Trainer):
         arguments: the Trainer's own settings.
         examples: reference or teacher text.
         objective: value per token.
+        batch_size: examples of an optimizer step, over all processes.
+        micro_batch: examples of a forward pass at most; halved where memory runs out.
         reduction: ``token`` (mean over the supervised tokens of the optimizer step) or ``sequence`` (mean
             of per-sequence means).
         signal: the teacher's states on ``examples``; None for ``nll``.
@@ -62,16 +71,16 @@ class DistillationTrainer(Trainer):
         on_step: called with (optimizer steps done, steps in all, loss).
     """
 
-    loss_is_scaled_for_ga = True
-
     def __init__(  # noqa: PLR0913 - the parts that a method is made of
         self,
-        model: torch.nn.Module,
+        model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         arguments: TrainingArguments,
         examples: Sequence[Encoded],
         objective: Objective,
         *,
+        batch_size: int,
+        micro_batch: int,
         reduction: str = "token",
         signal: TeacherSignal | None = None,
         rollouts: Rollouts | None = None,
@@ -79,9 +88,8 @@ class DistillationTrainer(Trainer):
         noise: TeacherNoise | None = None,
         on_step: Callable[[int, int, float], None] | None = None,
     ) -> None:
-        AcceleratorState._reset_state(reset_partial_state=True)  # one worker runs many trainings
-        GradientState._reset_state()
-        self.head = model_head(plain(model))
+        self._form = model_head(plain(model))
+        self._head_module: Any = plain(model).get_output_embeddings()
         take_head_out(model)
         self.objective, self.reduction = objective, reduction
         self.signal, self.rollout_signal = signal, rollout_signal
@@ -89,6 +97,7 @@ class DistillationTrainer(Trainer):
         self.tokenizer, self.pad_id = tokenizer, padding_id(tokenizer)
         self.student = model
         self.vocabulary = len(tokenizer)
+        self.batch_size, self.micro_batch = batch_size, micro_batch
         self.supervised_tokens = 0
         self.seen: Telemetry | None = None
         super().__init__(
@@ -98,50 +107,113 @@ class DistillationTrainer(Trainer):
             data_collator=_as_they_are,
             callbacks=[_Progress(on_step)] if on_step else None,
         )
+        if self.is_fsdp_enabled and rollouts is not None:
+            raise ModelError(
+                "rollouts of a sharded student are not supported: its processes would decode for unequal "
+                "times and wait for each other for ever. Use replicas, or a method without on_policy"
+            )
+
+    @property
+    def head(self) -> Head:
+        """The student's head as it is now: sharding replaces the weights of a module."""
+        module = getattr(self._head_module, "base_layer", self._head_module)
+        return replace(self._form, weight=module.weight, bias=getattr(module, "bias", None))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Whole windows, the same in every process."""
+        examples: Any = self.train_dataset
+        windows = ShuffledWindows(
+            len(examples),
+            self.batch_size,
+            self.args.data_seed or 0,
+            lambda: self.state.global_step // math.ceil(len(examples) / self.batch_size),
+        )
+        return DataLoader(examples, batch_sampler=windows, collate_fn=_as_they_are)
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
-        """The micro-batches of one optimizer step, and what their losses are divided by."""
-        window: list[list[Encoded]] = []
-        for _ in range(num_batches):
-            micro = next(epoch_iterator, None)
-            if micro is not None:
-                window.append(micro)
+        """This process's share of a window, and what the losses of all of them are divided by."""
+        window = next(epoch_iterator, None)
+        if window is None:
+            return [], None
+        part = share(window, self.args.process_index, self.args.world_size)
         rolled = self.rollouts is not None and self.rollouts.chosen(self.state.global_step)
-        if rolled and self.rollouts is not None:
-            window = self._roll_out(window)
-        everything = [example for micro in window for example in micro]
-        tokens = sum(len(example.response) for example in everything)
-        self.supervised_tokens += tokens
-        total = torch.tensor(
-            tokens if self.reduction == "token" else len(everything), device=device
-        )
-        if self.args.average_tokens_across_devices and self.args.world_size > 1:
-            total = self.accelerator.gather(total).sum()  # type: ignore[union-attr]
-        signal = self._signal(rolled)
-        if signal is not None:
-            signal.prefetch(window)
-        return [{"examples": micro, "rolled": rolled} for micro in window], total
+        if rolled:
+            part = part._replace(examples=self._roll_out(part.examples))
+        own = part.examples if part.counts else []
+        tokens = sum(len(example.response) for example in own)
+        sums = torch.tensor([tokens, len(own)], device=device)
+        if self.args.world_size > 1:
+            sums = self.accelerator.reduce(sums, "sum")
+        self.supervised_tokens += int(sums[0])  # type: ignore[index]
+        total = sums[0 if self.reduction == "token" else 1]  # type: ignore[index]
+        return [{"part": part, "rolled": rolled}], total
 
-    def _roll_out(self, window: list[list[Encoded]]) -> list[list[Encoded]]:
-        assert self.rollouts is not None
-        flat = [example for micro in window for example in micro]
-        sampled = iter(
-            self.rollouts.sample(self.model, self.tokenizer, flat, self.state.global_step)
-        )
-        return [[next(sampled) for _ in micro] for micro in window]
-
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return inputs  # examples become tensors in `compute_loss`
+    def _roll_out(self, examples: Sequence[Encoded]) -> list[Encoded]:
+        """Rollouts of these prompts, fewer at a time where memory runs out."""
+        while self.rollouts is not None:
+            try:
+                step = self.state.global_step
+                return self.rollouts.sample(self.model, self.tokenizer, examples, step)
+            except Exception as error:
+                size = min(self.rollouts.batch_size, len(examples))
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+            give_back()
+            self.rollouts = replace(self.rollouts, batch_size=size // 2)
+        raise RuntimeError("an on-policy step without rollouts")
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted here: tokens are."""
         return 0
 
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward passes of a window; the loss, detached.
+
+        Where memory runs out, the window's gradients are thrown away and it is computed again with half
+        the micro-batch. With several processes the error is passed on: the others could not follow.
+        """
+        model.train()
+        while True:
+            before = self.seen
+            try:
+                return self._window(model, inputs["part"], inputs["rolled"], num_items_in_batch)
+            except Exception as error:
+                alone = self.args.world_size == 1
+                if not (is_out_of_memory(error) and alone and self.micro_batch > 1):
+                    raise
+            self.seen = before
+            model.zero_grad()
+            give_back()
+            self.micro_batch = self.micro_batch // 2
+
+    def _window(
+        self, model: nn.Module, part: Share, rolled: bool, total: Tensor | int | None
+    ) -> Tensor:
+        batches = micro_batches(part, self.micro_batch)
+        signal = self._signal(rolled)
+        if signal is not None:
+            signal.prefetch([micro.examples for micro in batches])
+        loss = torch.zeros((), device=self.args.device)
+        for number, micro in enumerate(batches):
+            last = number + 1 == len(batches)
+            # Gradients are exchanged once, with the last micro-batch of a window.
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                inputs = {"micro": micro, "rolled": rolled}
+                value = self.compute_loss(model, inputs, num_items_in_batch=total)
+                self.accelerator.backward(value)
+            loss += value.detach()
+        return loss
+
     def compute_loss(
         self,
-        model: torch.nn.Module,
+        model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
@@ -149,20 +221,24 @@ class DistillationTrainer(Trainer):
         """The objective on one micro-batch, as its share of the optimizer step's mean.
 
         Raises:
-            NumericalError: the loss is not finite; step and examples are named.
+            NumericalError: the loss is not finite; step, examples and layer are named.
         """
-        examples: list[Encoded] = inputs["examples"]
+        micro: MicroBatch = inputs["micro"]
+        examples = micro.examples
         padded = pad_batch(examples, self.pad_id)
         batch = Batch(*(part.to(self.args.device) for part in padded))
         hidden, labels = supervised_states(model, *batch)
         signal = self._signal(inputs["rolled"])
         targets = None if signal is None else signal.targets(examples, batch)
-        weights = self._weights(examples, num_items_in_batch, hidden.device)
+        weights = self._weights(examples, num_items_in_batch, hidden.device) * micro.counts
         loss = self._loss(hidden, labels, weights, examples, targets)
         if not torch.isfinite(loss):
-            raise NumericalError(self._blame(loss, hidden, labels, examples, targets))
-        replicas = self.args.world_size if self.args.average_tokens_across_devices else 1
-        return loss * replicas
+            where = diagnosis.origin(
+                self._evidence(hidden, labels, examples, targets, signal), self.pad_id
+            )
+            step = self.state.global_step
+            raise NumericalError(diagnosis.describe(step, loss.item(), where, self.objective.name))
+        return loss * self.args.world_size  # replicas take the mean of their gradients
 
     def _signal(self, rolled: bool) -> TeacherSignal | None:
         return self.rollout_signal if rolled else self.signal
@@ -209,53 +285,43 @@ class DistillationTrainer(Trainer):
             self.seen = None
         super().log(logs, *args, **kwargs)
 
-    def _blame(
+    def _evidence(
         self,
-        loss: Tensor,
         hidden: Tensor,
         labels: Tensor,
         examples: Sequence[Encoded],
         targets: Targets | None,
-    ) -> str:
-        """Which step, example and place the value that is not finite comes from."""
-        lengths = [len(example.response) for example in examples]
-        places = {f"the student's last layer ({type(plain(self.student)).__name__})": hidden}
-        if isinstance(targets, States):
-            places["the teacher's states"] = targets.hidden
-        if isinstance(targets, TopK):
-            places["the teacher's log-probabilities"] = targets.logprobs
-        found = [
-            f"{place} of example {example.id!r}"
-            for place, tensor in places.items()
-            for example, part in zip(examples, tensor.split(lengths), strict=True)
-            if not torch.isfinite(part).all()
-        ]
-        where = found[0] if found else self._blame_head(hidden, labels, examples, targets)
-        return (
-            f"the loss is {loss.item()} at optimizer step {self.state.global_step}, from {where}: "
-            "lower the learning rate, or check the teacher's states; the last checkpoint stays"
+        signal: TeacherSignal | None,
+    ) -> diagnosis.Evidence:
+        """A micro-batch whose loss is not finite, with the models that can be looked into."""
+        models = {}
+        if not self.is_fsdp_enabled:  # a layer of a sharded model cannot be run by one process
+            models["student"] = self.student
+            if isinstance(signal, LiveTeacher):
+                models["teacher"] = signal.model
+        noise = self.noise and self.noise.of(examples, self.state.global_step, hidden.device)
+        return diagnosis.Evidence(
+            examples,
+            labels,
+            self.objective,
+            hidden,
+            self.head,
+            targets,
+            noise,
+            self.vocabulary,
+            models,
         )
 
-    def _blame_head(
-        self, hidden: Tensor, labels: Tensor, examples: Sequence[Encoded], targets: Targets | None
-    ) -> str:
-        """The same where all states are finite, so that a head or its logits are at fault."""
-        states = {} if not isinstance(targets, States) else {
-            "teacher_hidden": targets.hidden,
-            "teacher_head": targets.head,
-            "teacher_noise": self.noise
-            and self.noise.of(examples, self.state.global_step, hidden.device),
-        }  # fmt: skip
-        fault = None
-        if not isinstance(targets, TopK):
-            fault = first_fault(
-                hidden, self.head, labels, self.objective, vocab_size=self.vocabulary, **states
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """The gradient's norm, clipped. Raises NumericalError in place of a step to nowhere."""
+        norm = super()._clip_grad_norm(model)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            raise NumericalError(
+                f"the gradient is not finite at optimizer step {self.state.global_step}, first in "
+                f"{diagnosis.bad_gradient(model)}, though every loss of the step is: lower the learning "
+                "rate, or train in float32; no weight was changed and the last checkpoint stays"
             )
-        if fault is None:
-            return f"a head's logits, first example {examples[0].id!r}"
-        owners = [(example, at) for example in examples for at in range(len(example.response))]
-        example, at = owners[fault.row]
-        return f"{fault.place} at response token {at} of example {example.id!r}"
+        return norm
 
     def _weights(
         self, examples: Sequence[Encoded], total: Tensor | int | None, device: torch.device

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -53,6 +55,8 @@ class Machine:
         on_step: called with (steps done, steps in all, loss).
         reporting: the Trainer's arguments that name trackers; empty for none.
         metrics: file that everything logged is appended to, one JSON object a line.
+        parallel: what several processes (as torchrun starts them) do: ``replicas`` keep all weights
+            each (DDP), ``sharded`` a part each (FSDP2). A window is shared out among them.
     """
 
     device: str
@@ -61,16 +65,21 @@ class Machine:
     on_step: Callable[[int, int, float], None] | None = None
     reporting: Mapping[str, Any] = field(default_factory=dict)
     metrics: Path | None = None
+    parallel: str = "replicas"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the model in evaluation mode, its curves, and what it cost."""
+    """A finished training: the model in evaluation mode, its curves, and what it cost.
+
+    ``micro_batch`` is what memory allowed: examples of a forward pass at most.
+    """
 
     model: torch.nn.Module
     curves: list[dict[str, Any]]
     supervised_tokens: int
     steps: int
+    micro_batch: int
 
 
 def fit(
@@ -100,15 +109,20 @@ def fit(
         validation: held-out examples; their nll is noted after each epoch, and decides with
             ``select: best_nll``.
     """
+    AcceleratorState._reset_state(reset_partial_state=True)  # one worker runs many trainings
+    GradientState._reset_state()
     steps_per_epoch = math.ceil(len(examples) / train["batch_size"])
     steps = max(1, math.ceil(train["epochs"] * steps_per_epoch))
     arguments = _arguments(train, seed, machine, steps)
+    share = arguments.per_device_train_batch_size
     trainer = DistillationTrainer(
         model,
         tokenizer,
         arguments,
         examples,
         objective,
+        batch_size=int(train["batch_size"]),
+        micro_batch=min(share, machine.micro_batch or share),
         reduction=train["reduction"],
         signal=teaching.signal,
         rollouts=teaching.rollouts,
@@ -132,18 +146,24 @@ def fit(
     if watcher is not None:
         curves += watcher.curve
         watcher.restore_best()
-    return Trained(trainer.finish(), curves, trainer.supervised_tokens, trainer.state.global_step)
+    return Trained(
+        trainer.finish(),
+        curves,
+        trainer.supervised_tokens,
+        trainer.state.global_step,
+        trainer.micro_batch,
+    )
 
 
 def _arguments(
     train: Mapping[str, Any], seed: int, machine: Machine, steps: int
 ) -> TrainingArguments:
-    batch = int(train["batch_size"])
-    micro = largest_divisor(batch, machine.micro_batch or batch)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     return TrainingArguments(
         output_dir=str(machine.checkpoints),
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=batch // micro,
+        per_device_train_batch_size=math.ceil(int(train["batch_size"]) / world),
+        gradient_accumulation_steps=1,  # the trainer splits a window itself
+        ddp_find_unused_parameters=False,  # the head is used outside of the wrapper's forward
         max_steps=steps,
         learning_rate=train["learning_rate"],
         lr_scheduler_type=train["schedule"],
@@ -162,12 +182,8 @@ def _arguments(
         use_cpu=machine.device == "cpu",
         dataloader_pin_memory=machine.device != "cpu",
         **{"report_to": "none", **machine.reporting},
+        fsdp=machine.parallel == "sharded" and world > 1,  # type: ignore[arg-type]
     )
-
-
-def largest_divisor(number: int, most: int) -> int:
-    """The largest divisor of ``number`` that is at most ``most``."""
-    return next(size for size in range(min(number, most), 0, -1) if number % size == 0)
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -195,10 +211,12 @@ class _TimedCheckpoints(TrainerCallback):
         self.last = time.monotonic()
 
     def on_step_end(self, args, state, control, **_):
-        if (
-            time.monotonic() - self.last > CHECKPOINT_SECONDS
-            and state.global_step < state.max_steps
-        ):
+        due = time.monotonic() - self.last > CHECKPOINT_SECONDS
+        if args.world_size > 1:  # clocks differ: all follow the first process
+            flag = torch.tensor(float(due), device=args.device)
+            torch.distributed.broadcast(flag, src=0)
+            due = bool(flag)
+        if due and state.global_step < state.max_steps:
             control.should_save = True
             self.last = time.monotonic()
         return control
@@ -227,7 +245,7 @@ class _Validation(TrainerCallback):
         self.best: tuple[float, dict[str, torch.Tensor]] | None = None
 
     def on_epoch_end(self, args, state, control, **_):
-        value = self._nll(args.per_device_train_batch_size)
+        value = self._nll(self.trainer.micro_batch)
         self.curve.append(
             {
                 "optimizer_step": state.global_step,

@@ -59,11 +59,7 @@ def load_trained(
     """
     if (folder / "adapter_config.json").is_file():
         adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-        updates = [w for name, w in adapted.named_parameters() if "lora_B" in name]
-        if not updates or not any(bool(w.detach().abs().max() > 0) for w in updates):
-            raise ModelError(
-                f"the adapter in {folder} changes nothing: it was not trained or not loaded"
-            )
+        check_trained(adapted, folder)
         return adapted.train(trainable)
     if (folder / "model.safetensors").is_file():
         loaded = type(model).from_pretrained(str(folder), dtype=model.dtype)
@@ -72,6 +68,20 @@ def load_trained(
     raise ModelError(
         f"{folder} holds no trained model: neither adapter_config.json nor safetensors"
     )
+
+
+def check_trained(model: PeftModel, folder: Path, adapter: str = "default") -> None:
+    """Make sure that an adapter is there and does something.
+
+    Raises:
+        ModelError: every update of it is zero.
+    """
+    ending = f"lora_B.{adapter}.weight"
+    updates = [w for name, w in model.named_parameters() if name.endswith(ending)]
+    if not updates or not any(bool(w.detach().abs().max() > 0) for w in updates):
+        raise ModelError(
+            f"the adapter in {folder} changes nothing: it was not trained or not loaded"
+        )
 
 
 def merged(model: torch.nn.Module) -> PreTrainedModel:

@@ -4,6 +4,7 @@ What a person writes is small; :func:`kdscope.study.resolve.load_study` returns 
 everything filled in. A list under ``methods`` or ``ablations`` opens an axis of the grid.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -221,6 +222,23 @@ class Statistics(_Record):
     margin: Fraction = 0.02
 
 
+class Server(_Record):
+    """An OpenAI-compatible completions endpoint (up to ``/v1``) and the teacher's name there."""
+
+    url: str
+    model: Annotated[str, Field(min_length=1)]
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@]+", url):
+            raise ValueError(
+                "must be http:// or https:// with a host, as in http://localhost:8000/v1, and hold no "
+                "password: a key is read from KDSCOPE_SERVER_KEY"
+            )
+        return url
+
+
 class Study(_Record):
     """A whole study."""
 
@@ -238,8 +256,9 @@ class Study(_Record):
     teacher_seed: int = 0
     teacher_adapted: bool = True
     teacher_noise: NotNegative = 0.0
-    teacher_signal: Literal["cached", "live", "topk"] = "cached"
-    top_k: Count = 64  # tokens kept per position under `teacher_signal: topk`
+    teacher_signal: Literal["cached", "live", "topk", "server"] = "cached"
+    top_k: Count = 64  # tokens kept per position under `teacher_signal: topk` and `server`
+    server: Server | None = None
     teacher_decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
     cache_dtype: Literal["exact", "int8"] = "exact"
     sequences: Literal["reference", "teacher"] | None = None

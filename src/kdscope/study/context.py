@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SERVER = "teacher server"  # its name among the locations
+
 
 def _silent(done: float, total: float, **numbers: float) -> None:
     """Report progress to nobody."""
@@ -21,7 +23,7 @@ class StepContext:
         micro_batch: examples per forward pass after an out-of-memory retry; None at first.
         threads: how many threads this slot has.
         device: ``cpu`` or ``cuda`` (the one device that this slot may see).
-        locations: folders of local models and data files by name.
+        locations: folders of local models, data files, and the teacher's server, by name.
         attempt: counted from 1.
         reporting: arguments of the Trainer that name the trackers of this study; empty for none.
     """

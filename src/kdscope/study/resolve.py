@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import ConfigError
 from kdscope.study.config import Ablations, Model, Settings, Study
+from kdscope.study.context import SERVER
 from kdscope.study.references import (
     DataRef,
     ModelRef,
@@ -19,6 +20,7 @@ from kdscope.study.references import (
     task_names,
     tokenizers_differ,
 )
+from kdscope.study.signal_rules import signal_mistakes
 from kdscope.study.source import Location, Problem, Source, describe, nearest, read_study
 
 PAPER: dict[str, Any] = {
@@ -54,9 +56,11 @@ class Resolved:
     tasks: tuple[str, ...]
 
     def locations(self) -> dict[str, str]:
-        """Where local models and data files lie, by name: passed to steps, never part of a key."""
+        """Where local models, data files and the server are, by name: for steps, never part of a key."""
         models = {**self.teachers, **self.students}
         found = {name: ref.path for name, ref in models.items() if ref.path}
+        if self.study.server is not None:
+            found[SERVER] = self.study.server.url
         return found | {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
 
     def document(self) -> dict[str, Any]:
@@ -170,7 +174,9 @@ class _Finder:
                 self._try((section, "data"), lambda n=name: data_ref(n, self.source.folder))
 
     def resolve(self, study: Study) -> Resolved | None:
-        """References between sections: pairs, clashing names, tokenizers."""
+        """References between sections: signal, pairs, clashing names, tokenizers."""
+        for mistake in signal_mistakes(study):
+            self.add(mistake.where, mistake.message)
         folder = self.source.folder
         try:
             teachers = self._models("teachers", study.teachers)

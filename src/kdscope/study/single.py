@@ -34,7 +34,7 @@ _TRAIN = ("limit", "validation", "epochs", "batch_size", "learning_rate", "sched
           "weight_decay", "max_grad_norm", "max_length", "reduction", "select", "lora",
           "gradient_checkpointing")  # fmt: skip
 _FLAGS = ("teacher", "student", "method", "data", "out", "seed", "display")
-_STUDY = ("teacher_signal", "cache_dtype", "prompt", "teacher_adapted")
+_STUDY = ("teacher_signal", "top_k", "server", "cache_dtype", "prompt", "teacher_adapted")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def distill(
         seed: of adapters, data order, dropout and rollouts.
         display: ``auto``, ``live``, ``plain`` or ``none``.
         settings: of the method (``temperature``, ``beta``, ...), of training (``epochs``, ``lora``,
-            ...), or ``teacher_signal``, ``cache_dtype``, ``prompt``, ``teacher_adapted``.
+            ...), or ``teacher_signal``, ``top_k``, ``server``, ``cache_dtype``, ``prompt``,
+            ``teacher_adapted``.
 
     Raises:
         UserError: lists every mistake; nothing was started, nothing is overwritten.

@@ -7,6 +7,7 @@ from kdscope.study.graph import Graph, system_name
 from kdscope.study.grid import Cell
 from kdscope.study.references import DataRef
 from kdscope.study.resolve import Resolved
+from kdscope.study.signal_rules import FEW_TOKENS
 
 
 class Training:
@@ -107,7 +108,8 @@ class Training:
             "max_length": self.train["max_length"],
             "sequences": sequences,
             "cache_dtype": self.study.cache_dtype,
-            "top_k": self.study.top_k if self.study.teacher_signal == "topk" else None,
+            "top_k": self.study.top_k if self.study.teacher_signal in FEW_TOKENS else None,
+            **self._server(),
         }
         inputs = self._teacher_input(teacher, adapted)
         if sequences == "teacher":
@@ -131,7 +133,7 @@ class Training:
         inputs: dict[str, list[str]] = {}
         if soft and (signal == "live" or on_policy > 0.0):
             inputs |= self._teacher_input(teacher, adapted)
-        if signal in {"cached", "topk"} and fixed_part:
+        if signal in {"cached", *FEW_TOKENS} and fixed_part:
             inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"], read)]
         if settings["sequences"] == "teacher":
             inputs["texts"] = [self.texts(teacher, adapted, read)]
@@ -154,6 +156,7 @@ class Training:
             else None,
             "teacher_noise": settings["teacher_noise"],
             "signal": signal,
+            **(self._server() if signal == "server" else {}),
             "data": data,
             "train": self._train(settings),
             "prompt": self.study.prompt,
@@ -162,6 +165,13 @@ class Training:
             "conventions": self.study.conventions,
         }
         return self._trained("distill", cell_system(cell), fields, inputs)
+
+    def _server(self) -> dict[str, Any]:
+        """A field that only steps have which learn from a server: what it serves, not where it is."""
+        server = self.study.server
+        if self.study.teacher_signal != "server" or server is None:
+            return {}
+        return {"server": {"model": server.model, "top_k": self.study.top_k}}
 
     def _sft_fields(
         self, model: Mapping[str, Any], data: dict, train: dict, seed: int

@@ -4,21 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kdscope.data.collation import Encoded
 from kdscope.distillation.cache import TeacherCache
 from kdscope.distillation.grouped import check_grouped
 from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
-from kdscope.distillation.signals import CachedTeacher, LiveTeacher
+from kdscope.distillation.server import ServedTeacher
+from kdscope.distillation.shared import SharedTeacher, can_share
+from kdscope.distillation.signals import CachedTeacher, LiveTeacher, TeacherSignal
 from kdscope.distillation.training import Teaching, fit
 from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter, load_trained
 from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.models.vocabulary import require_one_vocabulary
 from kdscope.study.context import StepContext
+from kdscope.study.signal_rules import FEW_TOKENS
 from kdscope.study.steps.sft import machine, save
 from kdscope.study.steps.teacher import load_teacher
-from kdscope.study.steps.teacher_cache import cache_subject
+from kdscope.study.steps.teacher_cache import cache_subject, teacher_server
 from kdscope.study.steps.teacher_texts import with_teacher_text
 from kdscope.study.steps.training_data import training_text
 
@@ -41,6 +46,7 @@ def run(
         student = load_trained(model, inputs["init"][0] / "model", trainable=True)
     else:
         student = add_adapter(model, train["lora"], fields["seed"])
+    teaching = _teaching(fields, inputs, context, examples, tokenizer, student)
     trained = fit(
         student,
         tokenizer,
@@ -49,9 +55,12 @@ def run(
         train,
         fields["seed"],
         machine(context),
-        teaching=_teaching(fields, inputs, context, examples, tokenizer),
+        teaching=teaching,
         validation=text.validation,
     )
+    for signal in {teaching.signal, teaching.rollout_signal}:
+        if isinstance(signal, SharedTeacher):
+            signal.leave()
     return save(trained, out) | text.measures()
 
 
@@ -69,10 +78,13 @@ def _teaching(
     context: StepContext,
     examples: Sequence[Encoded],
     tokenizer: Any,
+    student: torch.nn.Module,
 ) -> Teaching:
     if fields["signal"] is None:
         return Teaching()
-    live = _live_teacher(fields, inputs, context, tokenizer) if _needs_live(fields) else None
+    live: TeacherSignal | None = None
+    if _needs_live(fields):
+        live = _on_the_spot(fields, inputs, context, tokenizer, student)
     signal = live
     if "cache" in inputs:
         cache = TeacherCache(inputs["cache"][0], cache_subject(fields, tokenizer))
@@ -86,20 +98,39 @@ def _teaching(
             fields["seed"],
         )
     sigma = fields["teacher_noise"]
-    if fields["signal"] == "topk":
+    if fields["signal"] in FEW_TOKENS:
         check_grouped(objective_of(fields["objective"]), sigma or 0.0)
     noise = TeacherNoise(sigma, fields["seed"], len(tokenizer)) if sigma else None
     return Teaching(signal, rollouts, live if rollouts else None, noise)
 
 
-def _live_teacher(
-    fields: dict[str, Any], inputs: dict[str, list[Path]], context: StepContext, tokenizer: Any
-) -> LiveTeacher:
-    """The teacher itself, once it is known to share the student's tokenizer."""
+def _on_the_spot(
+    fields: dict[str, Any],
+    inputs: dict[str, list[Path]],
+    context: StepContext,
+    tokenizer: Any,
+    student: torch.nn.Module,
+) -> TeacherSignal:
+    """The teacher itself, or its server, once it is known to share the student's tokenizer.
+
+    Where both come from one checkpoint and differ by adapters, the student's base serves both.
+    """
     reference = fields["teacher"]
     own = load_tokenizer(reference, context.locations.get(reference["name"]))
     require_one_vocabulary(own, tokenizer, reference["name"], fields["student"]["name"])
+    if fields["signal"] == "server":
+        return ServedTeacher(teacher_server(fields["server"], context, tokenizer))
+    adapter = inputs["teacher"][0] / "model" if fields["adapted"] else None
+    if _one_checkpoint(fields) and can_share(student, adapter):
+        return SharedTeacher(student, adapter)
     return LiveTeacher(load_teacher(fields, inputs, context))
+
+
+def _one_checkpoint(fields: dict[str, Any]) -> bool:
+    """Whether both models start from the same weights in the same dtype, whatever they are called."""
+    one, other = ({k: v for k, v in fields[role].items() if k != "name"}
+                  for role in ("teacher", "student"))  # fmt: skip
+    return one == other
 
 
 def _needs_live(fields: dict[str, Any]) -> bool:

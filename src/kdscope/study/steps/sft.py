@@ -55,4 +55,8 @@ def save(trained: Trained, out: Path) -> dict[str, Any]:
     trained.model.save_pretrained(out / "model")  # type: ignore[operator]
     (out / "model" / "README.md").unlink(missing_ok=True)
     tables.write("curves", trained.curves, out / "curves.parquet")
-    return {"tokens": trained.supervised_tokens, "optimizer_steps": trained.steps}
+    return {
+        "tokens": trained.supervised_tokens,
+        "optimizer_steps": trained.steps,
+        "smallest_micro_batch": trained.micro_batch,
+    }

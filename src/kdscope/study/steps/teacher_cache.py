@@ -5,11 +5,13 @@ from typing import Any
 
 from kdscope.data.prompts import find_template, template_digest
 from kdscope.distillation.cache_writing import Source, write_cache
+from kdscope.distillation.server import ServedTopK, TeacherServer
+from kdscope.distillation.server_tokens import TokenReader
 from kdscope.distillation.signals import LiveTeacher
 from kdscope.distillation.sources import ExactStates, Int8States, TopKStates
 from kdscope.models.loading import load_tokenizer, padding_id
 from kdscope.models.vocabulary import vocabulary_digest
-from kdscope.study.context import StepContext
+from kdscope.study.context import SERVER, StepContext
 from kdscope.study.steps.teacher import load_teacher
 from kdscope.study.steps.teacher_texts import with_teacher_text
 from kdscope.study.steps.training_data import training_text
@@ -29,7 +31,7 @@ def run(
     written = write_cache(
         out,
         examples,
-        _source(fields, LiveTeacher(load_teacher(fields, inputs, context)), tokenizer),
+        _source(fields, inputs, context, tokenizer),
         about=cache_subject(fields, tokenizer),
         parts=context.resume,
         progress=context.progress,
@@ -40,12 +42,23 @@ def run(
     }  # fmt: skip
 
 
-def _source(fields: dict[str, Any], teacher: LiveTeacher, tokenizer: Any) -> Source:
+def _source(
+    fields: dict[str, Any], inputs: dict[str, list[Path]], context: StepContext, tokenizer: Any
+) -> Source:
+    if fields.get("server"):
+        return ServedTopK(teacher_server(fields["server"], context, tokenizer))
+    teacher = LiveTeacher(load_teacher(fields, inputs, context))
     if fields["top_k"]:
         return TopKStates(teacher, padding_id(tokenizer), len(tokenizer), fields["top_k"])
     if fields["cache_dtype"] == "int8":
         return Int8States(teacher, padding_id(tokenizer), len(tokenizer))
     return ExactStates(teacher, padding_id(tokenizer))
+
+
+def teacher_server(served: dict[str, Any], context: StepContext, tokenizer: Any) -> TeacherServer:
+    """The endpoint of a step's ``server`` field; where it is, the run says."""
+    reader = TokenReader(tokenizer, served["top_k"])
+    return TeacherServer(context.locations[SERVER], served["model"], reader)
 
 
 def cache_subject(fields: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
@@ -60,4 +73,5 @@ def cache_subject(fields: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
         "template": template_digest(find_template(fields["prompt"])),
         "tokenizer": vocabulary_digest(tokenizer),
         "sequences": fields["sequences"],
+        **({"server": fields["server"]} if fields.get("server") else {}),
     }
