@@ -107,6 +107,11 @@ class DistillationTrainer(Trainer):
             data_collator=_as_they_are,
             callbacks=[_Progress(on_step)] if on_step else None,
         )
+        if arguments.fsdp and not self.is_fsdp_enabled:
+            raise ModelError(
+                "sharded weights (FSDP2) need accelerators: on CPUs every process would keep all weights, "
+                "silently. Use parallel='replicas' here"
+            )
         if self.is_fsdp_enabled and rollouts is not None:
             raise ModelError(
                 "rollouts of a sharded student are not supported: its processes would decode for unequal "
