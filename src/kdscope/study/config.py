@@ -242,6 +242,8 @@ class Server(_Record):
 class Study(_Record):
     """A whole study."""
 
+    later = frozenset({"server"})
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
     conventions: Literal["kdscope", "paper"] = "kdscope"
