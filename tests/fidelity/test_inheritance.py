@@ -3,6 +3,8 @@ import pytest
 
 from kdscope.data.sources import load_items
 from kdscope.fidelity import inheritance as room
+from kdscope.fidelity import rewording
+from kdscope.fidelity.agreement import flag_columns
 from kdscope.fidelity.noise import (
     NOISE,
     cross_agreement,
@@ -13,15 +15,33 @@ from kdscope.fidelity.noise import (
 
 
 def test_repeated_errors_by_group():
-    agree = [1, 0, 1, 1, 0, 0]
-    teacher, student = [0, 0, 1, 1, 0, 1], [0, 1, 1, 1, 0, 0]
-    first, second = room.inherited_errors(agree, teacher, student, ["a", "a", "a", "b", "b", "b"])
-    assert (first.group, first.items) == ("a", 3)
-    assert first.teacher_wrong.estimate == pytest.approx(2 / 3)
-    assert first.repeated.estimate == 0.5
-    assert first.student_wrong.estimate == 0.5
-    assert second.own_errors.estimate == 0.5
-    assert second.repeated.low < second.repeated.high
+    agree = np.array([1, 0, 1, 1, 0, 0])
+    teacher, student = np.array([0, 0, 1, 1, 0, 1]), np.array([0, 1, 1, 1, 0, 0])
+    columns = flag_columns(agree, np.ones(6), teacher, student, chance=np.zeros(6))
+    groups = {"first": np.arange(6) < 3, "second": np.arange(6) >= 3}
+    sums = {k: v.sum() for k, v in room.group_columns(columns, groups).items()}
+
+    def share(group, name):
+        top, bottom = room.GROUPED[name]
+        return sums[f"{group}\0{top}"] / sums[f"{group}\0{bottom}"]
+
+    assert share("first", "teacher_errors") == pytest.approx(2 / 3)
+    assert share("first", "repeated_errors") == 0.5
+    assert share("second", "own_errors") == 0.5
+
+
+def test_items_are_grouped_by_their_solution_and_length():
+    groups = room.item_groups(
+        ["How many?", "word " * 60, None], ["3 + 4 = 7.", "3 * 4 = 12. 12 - 2 = 10", None]
+    )
+    assert {name: list(np.flatnonzero(inside)) for name, inside in groups.items()} == {
+        "operation: addition": [0],
+        "operation: mixed": [1],
+        "steps: 1 step": [0],
+        "steps: 2-3 steps": [1],
+        "length: long question": [1],
+        "length: short question": [0, 2],
+    }
 
 
 def test_items_are_described():
@@ -34,34 +54,47 @@ def test_items_are_described():
     assert room.describe("How many?")[:2] == ("unknown", "unknown")
 
 
+QUESTIONS = [
+    "Dan has 5 apples and buys 3 more apples at the market. How many apples does Dan have?",
+    "Dan has 9 apples and eats 2 apples at the market. How many apples does Dan have?",
+    "A train travels between two cities in 4 hours without stopping anywhere.",
+]
+
+
 def test_rewordings_form_families():
-    questions = [
-        "Dan has 5 apples and buys 3 more apples at the market. How many apples does Dan have?",
-        "Dan has 9 apples and eats 2 apples at the market. How many apples does Dan have?",
-        "A train travels between two cities in 4 hours without stopping anywhere.",
-    ]
-    families = room.wording_families(questions)
+    families = rewording.wording_families(QUESTIONS)
     assert families[0] == families[1] != families[2]
-    assert room.consistency(families, [1, 1, 0]).estimate == 1
-    assert room.consistency(families, [1, 0, 0]).estimate == 0
-    assert np.isnan(room.consistency([1, 2], [1, 1]).estimate)
+    found = rewording.find_families([*QUESTIONS, None], ["a"] * 4)
+    assert found.items.tolist() == [0, 1]
+    # The same question in another task is no rewording.
+    assert rewording.find_families(QUESTIONS, ["a", "b", "a"]) is None
 
 
-def test_svamp_has_families(data_folder):
-    families = room.wording_families([item.question for item in load_items("svamp", limit=300)])
-    sizes = np.bincount(families)
-    assert np.sum(sizes > 1) > 20
-    assert sizes.max() < 30
+@pytest.mark.parametrize(("right", "share"), [([1, 1, 0], 1), ([1, 0, 0], 0), ([0, 0, 1], 1)])
+def test_a_family_is_consistent_if_all_or_none_is_solved(right, share):
+    families = rewording.find_families(QUESTIONS, ["a"] * 3)
+    name = "consistency_under_rewording"
+    assert rewording.consistency(families, right, name, resamples=10).estimate == share
 
 
-def test_examples_are_picked_by_rule():
-    rows = [
-        {"task": "t", "item": str(i), "rouge_l": score, "correct": right}
-        for i, (score, right) in enumerate([(0.9, False), (0.5, False), (0.2, True), (0.8, True), (None, True)])
-    ]  # fmt: skip
-    picked = room.pick_examples(rows, count=1)
-    assert [row["item"] for row in picked["wrong_and_faithful"]] == ["0"]
-    assert [row["item"] for row in picked["right_and_free"]] == ["2"]
+def test_independent_answers_are_as_consistent_as_chance(data_folder):
+    items = load_items("svamp", limit=600)
+    families = rewording.find_families([i.question for i in items], [i.task for i in items])
+    sizes = np.bincount(families.family)
+    assert len(sizes) > 20
+    assert sizes.max() < 40
+    right = np.random.default_rng(0).random(600) < 0.7
+    seen, chance = (
+        rewording.consistency(families, right, name, resamples=200)
+        for name in rewording.CONSISTENCY
+    )
+    assert seen.low < chance.estimate < seen.high
+    assert chance.estimate == pytest.approx(0.58, abs=0.05)
+    # A system that solves whole families or none.
+    solved = np.zeros(600)
+    solved[families.items] = families.family % 2
+    found = rewording.consistency(families, solved, "consistency_under_rewording", resamples=200)
+    assert found.estimate == 1
 
 
 def test_self_agreement_by_hand():

@@ -213,3 +213,50 @@ def test_what_cannot_be_tested_has_no_row():
     assert row["low"] is None
     assert "runs:1" in row["signature"]
     assert "mcnemar" in tests
+
+
+def test_errors_by_group_are_counted_by_hand(study):
+    questions, systems, _ = study
+    solutions = {
+        (q["task"], q["item"]): "2 + 3 = 5" if int(q["item"]) % 2 else "2 * 3 = 6. 6 - 1 = 5"
+        for q in questions
+    }
+    rows = comparisons(study, resamples=100, solutions=solutions)
+    (row,) = [
+        row
+        for row in rows
+        if (row["scope"], row["measure"], row["reference"], row["student"], row["method"])
+        == ("group", "repeated_errors", "operation: addition", "student-1B", "revkd")
+    ]
+    teacher = {(r["task"], r["item"]): r for r in systems["teacher"]}
+    shares = []
+    for seed in range(3):
+        own = {(r["task"], r["item"]): r for r in systems[f"student-1B/revkd/{seed}"]}
+        wrong = [k for k in own if int(k[1]) % 2 and not teacher[k]["correct"]]
+        same = [own[k]["answer_flexible"] == teacher[k]["answer_flexible"] for k in wrong]
+        shares.append(np.mean(same))
+    assert row["estimate"] == pytest.approx(np.mean(shares))
+    assert row["n"] == len(wrong)
+    groups = {row["reference"] for row in rows if row["scope"] == "group"}
+    assert {"operation: mixed", "steps: 1 step", "length: short question"} <= groups
+
+
+def test_rewordings_are_answered_alike_or_not(study, rows):
+    """The synthetic questions of a task differ in a number only: one family a task."""
+    _, systems, _ = study
+    (row,) = pick(
+        rows,
+        "consistency_under_rewording",
+        None,
+        task="tiny-math",
+        student="student-1B",
+        method="fkl",
+    )
+    alike = []
+    for seed in range(3):
+        own = systems[f"student-1B/fkl/{seed}"]
+        right = np.array([r["correct"] for r in own if r["task"] == "tiny-math"], float)
+        k, n = right.sum(), len(right)
+        alike.append((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1)))
+    assert row["estimate"] == pytest.approx(np.mean(alike))
+    assert not pick(rows, "consistency_under_rewording", None, task="tiny-choice", method="fkl")

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from kdscope import tables
+from kdscope.report.answer import choices
 from kdscope.report.results import Results
-from kdscope.report.sections import certainty, methods
+from kdscope.report.sections import certainty, inheritance, methods
 from kdscope.report.sections import tests as differences
 from kdscope.stats.multiplicity import adjust
 from tests.fidelity import synthetic
@@ -72,6 +73,17 @@ def test_both_corrections_stand_beside_the_p(results) -> None:
     wanted = adjust(list(rows["p"]), "bh")
     shown = [row[-1] for row in table.rows if row[3] == "all tasks"]
     assert [cell.value for cell in shown] == pytest.approx(wanted)
+
+
+def test_errors_are_shown_by_kind_of_question(results) -> None:
+    section = inheritance.section(results, choices(results))
+    made = named(section)
+    assert set(made) == {"inherited-errors", "rewording"}
+    assert {row[2] for row in made["inherited-errors"].rows} == {"length: short question"}
+    assert "two wordings of one problem are both right or both wrong in" in str(section.answer)
+    assert "repeats most of the teacher's errors in" in html.unescape(str(section.answer))
+    empty = Results({name: tables.from_rows(name, ()).to_pandas() for name in tables.SCHEMAS})
+    assert len(inheritance.section(empty, []).missing) == 2
 
 
 def test_one_seed_and_one_method_are_said() -> None:

@@ -5,7 +5,6 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportOperatorIssue=false, reportIndexIssue=false, reportOptionalMemberAccess=false
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -152,8 +151,3 @@ def option_measure(name: str, first: Scored, second: Scored) -> float:
     """One measure of two aligned systems."""
     columns = option_columns(first.p, second.p, first.gold, first.options)
     return float(OPTION_MEASURES[name]({k: np.array([v.sum()]) for k, v in columns.items()}))
-
-
-def groups_of(keys: Sequence[tuple[str, str]]) -> list[str]:
-    """The task of each item, for the resampling design."""
-    return [task for task, _ in keys]

@@ -18,6 +18,7 @@ from kdscope.fidelity.agreement import flag_columns
 from kdscope.fidelity.calibration import CALIBRATION
 from kdscope.fidelity.choices import OPTION_MEASURES
 from kdscope.fidelity.noise import NOISE
+from kdscope.fidelity.percentiles import PERCENTILES
 from kdscope.fidelity.reasoning import BY_ANSWER, ERRORS, by_answer_columns
 from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array, Statistic, Sums, divide
@@ -32,6 +33,7 @@ TEXTS = (
 )
 BY_EXTRACTOR = ("accuracy_strict", "accuracy_paper")  # beside accuracy, which is by `flexible`
 TOKENS = ("forward_kl", "reverse_kl", "jsd", "top1", "topk")
+TAILED = ("forward_kl", "reverse_kl")  # whose percentiles over tokens are taken
 PREFIXES = ("reference", "teacher", "student")
 FIDELITY_COLUMNS = (*TEXTS, "diverges", "valid_steps", "steps", "error")
 
@@ -108,6 +110,7 @@ MEASURES: dict[str, dict[str, Measure]] = {
     },
     "teacher": _link_measures(_OF_TEACHER),
     "sft_student": _link_measures({}),
+    "groups": {},  # by the groups that the items have: kdscope.fidelity.inheritance
     "tokens": _token_measures(),
     "samples": {name: Measure(statistic, "sampled") for name, statistic in NOISE.items()},
     "calibration": {name: Measure(s, "calibrated") for name, s in CALIBRATION.items()},
@@ -117,6 +120,12 @@ MEASURES: dict[str, dict[str, Measure]] = {
     },
 }
 """Relation -> name -> measure; the empty relation is the run alone."""
+
+
+TAILS = tuple(
+    f"{name}_on_{prefix}_{share}" for name in TAILED for prefix in PREFIXES for share in PERCENTILES
+)
+"""The percentiles over tokens, which belong to the relation ``tokens`` and are no function of sums."""
 
 
 def numbers(column: pd.Series) -> Array:

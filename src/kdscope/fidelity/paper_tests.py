@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdscope.errors import NotEstimableError
+from kdscope.fidelity.comparison_rows import Row, study_row
 from kdscope.stats.classic import one_sided_t, one_way_anova, spearman
 from kdscope.stats.multiplicity import adjust
 from kdscope.stats.records import Estimate
 
-Row = dict[str, Any]
 Key = tuple[Any, Any, Any]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bBmM])(?![a-zA-Z])")
@@ -116,14 +116,4 @@ def _test(name: str, call: Callable[[], Estimate], **fields: Any) -> Row | None:
         result = call()
     except NotEstimableError:
         return None
-    return {
-        "test": name,
-        "estimate": result.estimate,
-        "low": result.low,
-        "high": result.high,
-        "statistic": result.statistic,
-        "p": result.p,
-        "n": result.n,
-        "signature": result.signature,
-        **fields,
-    }
+    return study_row(fields.pop("scope"), fields.pop("measure"), name, result, **fields)

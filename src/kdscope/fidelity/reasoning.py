@@ -62,18 +62,6 @@ def multiset_f1(first: Sequence[object], second: Sequence[object]) -> float | No
     return 2 * shared / (len(first) + len(second))
 
 
-def equation_f1(reference: str | None, other: str | None) -> float | None:
-    """Multiset F1 of the equations of two texts; None if neither states one or a text is absent."""
-    if reference is None or other is None:
-        return None
-    return multiset_f1([str(e) for e in parse(reference)], [str(e) for e in parse(other)])
-
-
-def arithmetic_validity(equations: Sequence[Equation]) -> float | None:
-    """Share of equations that are true; None if there are none."""
-    return sum(e.valid for e in equations) / len(equations) if equations else None
-
-
 # -- reasoning by answer ---------------------------------------------------------------------------
 
 

@@ -11,8 +11,9 @@ from kdscope.fidelity.levels import Run
 from kdscope.stats.records import Estimate
 from kdscope.stats.selection import Selected, select_on_validation
 
-# An ablation asks what a condition does; nobody may choose it, so it is no candidate.
-_CONDITIONS = ("teacher_noise", "teacher_adapted")
+# An ablation asks what a condition does, and these ask how much was read or how it was asked: nobody
+# chooses between them, so they are no candidates.
+_CONDITIONS = ("teacher_noise", "teacher_adapted", "train_limit", "decoding", "evaluation_prompt")
 
 
 def selection_rows(

@@ -10,22 +10,22 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from kdscope.fidelity.accuracies import main_runs
 from kdscope.fidelity.answer_model import answer_model
+from kdscope.fidelity.cell_rows import CellRows, count_of, difference
 from kdscope.fidelity.certainty import family_rows, mcnemar_rows, power_rows
-from kdscope.fidelity.columns import BY_EXTRACTOR, MEASURES
-from kdscope.fidelity.comparison_rows import Row, adjust_family, cell_row, value_range
-from kdscope.fidelity.levels import Frame, Level, Run, add_levels, read_runs
+from kdscope.fidelity.columns import BY_EXTRACTOR, MEASURES, TAILS
+from kdscope.fidelity.comparison_rows import Row, adjust_family, cell_row
+from kdscope.fidelity.inheritance import GROUPED
+from kdscope.fidelity.levels import Level, Run, add_levels
 from kdscope.fidelity.method_tests import method_tests
 from kdscope.fidelity.paper_tests import paper_tests
+from kdscope.fidelity.reading import Frame, frame, read_runs, word_problems
+from kdscope.fidelity.rewording import CONSISTENCY, add_consistency
 from kdscope.fidelity.selection_rows import selection_rows
-from kdscope.stats import bootstrap, two_level
-from kdscope.stats.bootstrap import RESAMPLES, Array, Design
-from kdscope.stats.equivalence import tost_drawn
+from kdscope.stats import bootstrap
+from kdscope.stats.bootstrap import RESAMPLES, Design
 from kdscope.stats.proportions import wilson
-from kdscope.stats.records import Estimate
 
 MOSTLY_INVALID = 0.5
 MARGIN = 0.02
@@ -41,7 +41,7 @@ GAINS = {
 }
 
 
-def study_comparisons(
+def study_comparisons(  # noqa: PLR0913 -- the tables of a study, and how its numbers are made
     generations: Frame,
     fidelity: Frame,
     items: Frame,
@@ -52,6 +52,7 @@ def study_comparisons(
     seed: int = 0,
     margin: float = MARGIN,
     sizes: Mapping[str, float] | None = None,
+    solutions: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Row]:
     """Rows of the ``comparisons`` table of a study.
 
@@ -66,11 +67,14 @@ def study_comparisons(
         margin: of equivalence, a fraction, fixed beforehand.
         sizes: student -> number of parameters, for the paper's correlation with size; read from the
             names (``0.5B``, ``135M``) where absent.
+        solutions: (task, item) -> a right solution, by which items are grouped.
 
     Fractions are in [0, 1]. ``task`` is a task or ``all``, the unweighted mean over tasks.
     """
-    runs, plan, index = read_runs(generations, fidelity, items, distributions, choices)
+    items = frame(items, ["task", "item", "question", "gold", "options", "form"])
+    runs, plan, index = read_runs(generations, fidelity, items, distributions, choices, solutions)
     settings = Settings(resamples, seed, margin)
+    add_consistency(runs, word_problems(items, index), plan, resamples=resamples, seed=seed)
     rows: list[Row] = []
     for student, own in groupby(sorted(runs, key=_student), key=_student):
         rows += _student_rows(student, list(own), plan, runs, settings)
@@ -106,7 +110,7 @@ def _student_rows(
     signature = (
         f"bootstrap:paired|R:{resamples}|unit:{'cluster' if plan.clustered else 'item'}|seed:{seed}"
     )
-    maker = _Maker(plan, signature, seed)
+    maker = CellRows(plan, signature, seed)
     own = _sft(runs) if student else []
     bases = _bases(runs, own)
     for base in bases.values():
@@ -123,7 +127,7 @@ def _student_rows(
         if not kept:
             add_levels(cell, plan, resamples=resamples, seed=seed)
         cell.sort(key=lambda run: (run.system["seed"] is None, run.system["seed"]))
-        for name in ("accuracy", *BY_EXTRACTOR, "invalid", "score"):
+        for name in ("accuracy", *BY_EXTRACTOR, "invalid", "score", *CONSISTENCY):
             rows += maker.rows(name, cell, [run.levels.get(("", "", name)) for run in cell])
         rows += _fidelity_rows(maker, cell, teachers)
         if student:
@@ -143,117 +147,6 @@ def _forget(runs: Sequence[Run]) -> None:
     """Drop the resamples, which are large and no longer needed."""
     for run in runs:
         run.levels.clear()
-
-
-class _Maker:
-    """Makes rows of one measure of one cell, per task and over all tasks."""
-
-    def __init__(self, plan: Design, signature: str, seed: int) -> None:
-        self.tasks, self.signature, self.seed = plan.labels, signature, seed
-
-    def rows(
-        self, measure: str, cell: Sequence[Run], levels: Sequence[Level | None], **fields: Any
-    ) -> list[Row]:
-        """Rows of a level."""
-        found = [level for level in levels if level is not None]
-        if not found:
-            return []
-        rows = []
-        for group, task in [(None, "all"), *enumerate(self.tasks)]:
-            parts = [
-                level.over_tasks() if group is None else level.of_task(group) for level in found
-            ]
-            count = sum(_count(level, group) for level in found) / len(found)
-            if np.isfinite([point for point, _ in parts]).any():
-                estimate, _ = self.over_seeds(parts, count)
-                if value_range(measure) == (0.0, 1.0):
-                    estimate = _not_flat(estimate)
-                rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
-        return rows
-
-    def differences(
-        self, measure: str, cell: Sequence[Run], pairs: Sequence[tuple[Level, Level]], **fields: Any
-    ) -> list[Row]:
-        """Rows of paired differences (first less second), with the p of no difference."""
-        rows = []
-        for group, task in [(None, "all"), *enumerate(self.tasks)] if pairs else []:
-            parts = [difference(first, second, group) for first, second in pairs]
-            if not np.isfinite([point for point, _ in parts]).any():
-                continue
-            count = sum(_count(first, group) for first, _ in pairs) / len(pairs)
-            estimate, drawn = self.over_seeds(parts, count)
-            estimate = estimate._replace(
-                p=bootstrap.p_value(drawn), signature=estimate.signature + "|p:bootstrap-two-sided"
-            )
-            rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
-        return rows
-
-    def certainty(
-        self, cell: Sequence[Run], pairs: Sequence[tuple[Run, Run]], margin: float
-    ) -> list[Row]:
-        """Whether accuracy is SFT's within the margin, and the errors from items and from seeds."""
-        levels = [[run.levels.get(("", "", "accuracy")) for run in pair] for pair in pairs]
-        both = [(a, b) for a, b in levels if a is not None and b is not None]
-        rows = []
-        for group, task in [(None, "all"), *enumerate(self.tasks)] if both else []:
-            parts = [difference(first, second, group) for first, second in both]
-            parts = [part for part in parts if np.isfinite(part[0])]
-            if not parts:
-                continue
-            count = sum(_count(first, group) for first, _ in both) / len(both)
-            found, drawn = self.over_seeds(parts, count)
-            equal = found._replace(
-                p=tost_drawn(drawn, margin),
-                signature=f"{found.signature}|tost|margin:{margin:g}|p:bootstrap",
-            )
-            named: dict[str, Any] = {"reference": "sft"}
-            who = (cell[0].system, task)
-            rows.append(
-                cell_row("equivalence", *who, equal, len(parts), test="tost_bootstrap", **named)
-            )
-            errors = two_level.standard_errors(
-                [point for point, _ in parts], np.column_stack([drawn for _, drawn in parts])
-            )
-            for name, error in zip(("items", "seeds"), errors, strict=True):
-                if error is not None:
-                    size = Estimate(error, n=found.n, signature=f"{self.signature}|se:{name}")
-                    measure = f"standard_error_{name}"
-                    rows.append(cell_row(measure, *who, size, len(parts), **named))
-        return rows
-
-    def over_seeds(
-        self, parts: Sequence[tuple[float, Array]], count: float
-    ) -> tuple[Estimate, Array]:
-        """The mean over the runs where it is defined, with the interval over items and seeds."""
-        defined = [part for part in parts if np.isfinite(part[0])]
-        return two_level.over_seeds(
-            [point for point, _ in defined],
-            np.column_stack([drawn for _, drawn in defined]),
-            seed=self.seed,
-            signature=self.signature,
-            n=round(count),
-        )
-
-
-def _not_flat(estimate: Estimate) -> Estimate:
-    """A share of all or none: its resamples never differ, so the score interval stands in."""
-    if estimate.estimate not in (0.0, 1.0) or estimate.low != estimate.high or not estimate.n:
-        return estimate
-    return wilson(estimate.estimate * estimate.n, estimate.n)
-
-
-def _count(level: Level, group: int | None) -> float:
-    return float(level.counts.sum() if group is None else level.counts[group])
-
-
-def difference(first: Level, second: Level, group: int | None) -> tuple[float, Array]:
-    """First less second, on one task or on the mean over the tasks where both are defined."""
-    if group is not None:
-        (a, drawn_a), (b, drawn_b) = first.of_task(group), second.of_task(group)
-        return a - b, drawn_a - drawn_b
-    return Level(
-        first.points - second.points, first.drawn - second.drawn, first.counts
-    ).over_tasks()
 
 
 # -- who is compared with whom ---------------------------------------------------------------------
@@ -312,7 +205,7 @@ def _pairs(cell: Sequence[Run], sft: Sequence[Run]) -> list[tuple[Run, Run]]:
     return list(zip(cell, sft, strict=False)) if len(sft) > 1 else [(run, sft[0]) for run in cell]
 
 
-def _fidelity_rows(maker: _Maker, cell: Sequence[Run], teachers: Mapping[str, str]) -> list[Row]:
+def _fidelity_rows(maker: CellRows, cell: Sequence[Run], teachers: Mapping[str, str]) -> list[Row]:
     """What the cell shares with its teacher, and with its own SFT student."""
     rows: list[Row] = []
     for relation in TO_TEACHER:
@@ -325,9 +218,13 @@ def _fidelity_rows(maker: _Maker, cell: Sequence[Run], teachers: Mapping[str, st
         for teacher, links in by_teacher.items():
             # An SFT student belongs to no teacher; compared with several it needs their names.
             fields = {"teacher": teacher} if len(by_teacher) > 1 else {}
-            for name in MEASURES[relation]:
+            for name in (*MEASURES[relation], *(TAILS if relation == "tokens" else ())):
                 levels = [run.levels.get((relation, reference, name)) for run, reference in links]
-                rows += maker.rows(name, cell, levels, **fields)
+                made = maker.rows(name, cell, levels, **fields)
+                for row in made if relation == "tokens" else ():
+                    row["signature"] += "|few-items:t"
+                rows += made
+    rows += _group_rows(maker, cell)
     own = [(run, ref) for run in cell for relation, ref in run.links if relation == "sft_student"]
     for name in OWN if own else ():
         levels = [run.levels.get(("sft_student", reference, name)) for run, reference in own]
@@ -336,7 +233,18 @@ def _fidelity_rows(maker: _Maker, cell: Sequence[Run], teachers: Mapping[str, st
     return rows
 
 
-def _gains(maker: _Maker, cell: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> list[Row]:
+def _group_rows(maker: CellRows, cell: Sequence[Run]) -> list[Row]:
+    """Errors by group of items, the teacher's and the student's; seeds of a teacher are pooled."""
+    links = [(run, ref) for run in cell for relation, ref in run.links if relation == "groups"]
+    rows: list[Row] = []
+    for group in cell[0].groups:
+        for name in GROUPED:
+            levels = [run.levels.get(("groups", ref, f"{name}\0{group}")) for run, ref in links]
+            rows += maker.pooled(name, cell, levels, scope="group", reference=group)
+    return rows
+
+
+def _gains(maker: CellRows, cell: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> list[Row]:
     """Differences to the SFT student: accuracy, score, and what is shared with the same teacher."""
     rows: list[Row] = []
     for name in ("accuracy", *BY_EXTRACTOR, "score"):
@@ -371,7 +279,7 @@ def _collapse(cell: Sequence[Run], pairs: Sequence[tuple[Run, Run | None]]) -> R
     flags = {id(run): collapsed(run, base) for run, base in pairs}
     result = wilson(sum(flags.values()), len(flags))
     rule = f"collapsed:below-sft-by-half-width95-or-invalid>{MOSTLY_INVALID:g}|{result.signature}"
-    n = max((_count(level, None) for run in cell for level in run.levels.values()), default=0)
+    n = max((count_of(level, None) for run in cell for level in run.levels.values()), default=0)
     estimate = result._replace(signature=rule, n=round(n))
     return cell_row("collapsed", cell[0].system, "all", estimate, len(flags), reference="sft")
 

@@ -70,6 +70,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("tost:paired", "test", "two one-sided t-tests (TOST)"),
     ("tost", "test", "two one-sided tests (TOST)"),
     (r"margin:(.+)", "test", "margin {}"),
+    ("few-items:t", "interval", "wider by Student's t for few texts"),
     ("ci:noncentral-t95", "interval", "noncentral t"),
     ("friedman", "test", "Friedman's test"),
     (r"chi2:\d+", "test", "chi-square"),

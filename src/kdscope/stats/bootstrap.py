@@ -318,6 +318,19 @@ def p_value(drawn: Array, null: float = 0.0) -> float:
     return float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))
 
 
+def stretch(units: int) -> float:
+    """Factor by which deviations of resamples of few units are too short.
+
+    Resampled means spread by (U - 1)/U too little in variance, and their quantiles are the normal
+    ones where Student's with U - 1 degrees of freedom hold: 1.29 with 8 units, 1.02 with 100.
+    """
+    if units < 2:
+        return 1.0
+    tail = 1 - (1 - LEVEL) / 2
+    wide = float(special.stdtrit(units - 1, tail) / special.ndtri(tail))
+    return float(np.sqrt(units / (units - 1))) * wide
+
+
 # -- shortcuts -------------------------------------------------------------------
 
 

@@ -57,7 +57,7 @@ def over_seeds(
     mean = drawn.mean(axis=1)
     if runs > 1:
         between = float(points.var(ddof=1)) / runs
-        within = float(np.nanvar(mean))
+        within = float(np.nanvar(mean)) if np.isfinite(mean).any() else 0.0
         tail = 1 - (1 - LEVEL) / 2
         df = (runs - 1) * ((within + between) / between) ** 2 if between > 0 else np.inf
         order = generator(seed).permutation(len(mean))

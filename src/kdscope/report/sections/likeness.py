@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from kdscope.fidelity.columns import PREFIXES
+from kdscope.fidelity.percentiles import PERCENTILES
 from kdscope.fidelity.reasoning import ERRORS, SAME_STEPS
 from kdscope.report import charts, theme
 from kdscope.report.answer import Choice
@@ -34,6 +35,10 @@ _TOKENS = {
     "jsd": Column("JSD, nats", 1, 3),
     "top1": Column("same top token, %"),
     "topk": Column("shared of top 5, %"),
+}
+_SPREAD = {"": Column("mean", 1, 2)} | {
+    f"_{name}": Column(f"{100 * share:g} % of tokens below", 1, 3)
+    for name, share in PERCENTILES.items()
 }
 _SAMPLES = {
     "agreement_over_samples": Column("student with teacher, %"),
@@ -144,7 +149,8 @@ def tokens(results: Results, found: list[Choice]) -> Section:
         lambda choice: _on_tokens(results, choice),
         "The distance of each system from its teacher is below.",
     )
-    return Section("tokens", question, answer, [figure], [_distances(results)])
+    made = [_distances(results), _percentiles(results)]
+    return Section("tokens", question, answer, [figure], [table for table in made if table])
 
 
 def _on_tokens(results: Results, choice: Choice) -> str | None:
@@ -186,6 +192,33 @@ def _distances(results: Results) -> Table:
         f"temperature 1 · {note(results.level('forward_kl_on_reference'), 'texts')}",
         [line.method for line, _ in rows],
         signatures(results.level("forward_kl_on_reference")),
+    )
+
+
+def _percentiles(results: Results) -> Table | None:
+    """How the forward KL spreads over tokens: its mean is made by few of them."""
+    rows = [
+        (line, prefix)
+        for prefix in PREFIXES
+        for line in lines(
+            results,
+            {f"forward_kl_on_{prefix}{end}": shown for end, shown in _SPREAD.items()},
+        )
+    ]
+    if not any(line.cells[1:] != [None] * len(PERCENTILES) for line, _ in rows):
+        return None
+    place = {key: i for i, key in enumerate(dict.fromkeys((r.who, r.label) for r, _ in rows))}
+    rows.sort(key=lambda row: place[row[0].who, row[0].label])
+    shown = results.level("forward_kl_on_student_p90")
+    return Table(
+        "token-percentiles",
+        "How forward KL spreads over tokens, nats",
+        ["student", "method", "after the words of", *(shown.heading for shown in _SPREAD.values())],
+        [[line.who, line.label, prefix, *line.cells] for line, prefix in rows],
+        "no interval with fewer than five tokens of a task beyond the percentile · "
+        + note(shown, "texts"),
+        [line.method for line, _ in rows],
+        signatures(shown),
     )
 
 

@@ -46,16 +46,21 @@ def lines(results: Results, columns: Mapping[str, Column]) -> list[Line]:
 
 
 def table(
-    results: Results, name: str, caption: str, columns: Mapping[str, Column], remark: str = ""
+    results: Results,
+    name: str,
+    caption: str,
+    columns: Mapping[str, Column],
+    remark: str = "",
+    what: str = "items",
 ) -> Table | None:
-    """The measures that the study has, or None where it has none of them."""
+    """The measures that the study has, or None where it has none of them; n counts ``what``."""
     present = {key: shown for key, shown in columns.items() if not results.level(key).empty}
     if not present:
         return None
     rows = lines(results, present)
     heads = ["student", "method", *(shown.heading for shown in present.values())]
     every = pd.concat([results.level(key) for key in present])
-    line = note(every)
+    line = note(every, what)
     return Table(
         name,
         caption,

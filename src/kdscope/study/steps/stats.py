@@ -48,6 +48,7 @@ def run(
         resamples=statistics["resamples"],
         seed=statistics["seed"],
         margin=statistics["margin"],
+        solutions={(i.task, i.item): i.reference for i in items if i.reference},
     )
     tables.write("comparisons", comparisons, out / "comparisons.parquet")
     return {"comparisons": len(comparisons)}
