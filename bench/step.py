@@ -23,7 +23,9 @@ import argparse
 import ctypes
 import gc
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -286,17 +288,26 @@ def kilobytes(name: str) -> int:
 
 
 def compare(steps: dict[str, Step], rounds: int) -> dict[str, list[tuple[float, float, float]]]:
-    """CPU seconds, megabytes and loss of every variant in every round, after one untimed step each."""
+    """CPU seconds, megabytes and loss of every variant in every round, after one untimed step each.
+
+    Interrupted (Ctrl-C), it gives the rounds that were finished.
+    """
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in steps}
     for step in steps.values():
         step()
     names = list(steps)
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            with Memory() as memory:
-                loss, seconds = steps[name]()
-            found[name].append((seconds, memory.megabytes, loss))
-    return found
+    done = 0
+    try:
+        for turn in range(rounds):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                with Memory() as memory:
+                    loss, seconds = steps[name]()
+                found[name].append((seconds, memory.megabytes, loss))
+            done += 1
+            print(f"round {done} of {rounds}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted: {done} rounds", flush=True)
+    return {name: rows[:done] for name, rows in found.items()}
 
 
 def report(found: dict[str, list[tuple[float, float, float]]]) -> None:
@@ -326,6 +337,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="widths and vocabulary of a test")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it with &
     with tempfile.TemporaryDirectory() as folder:
         pair = Pair(args, Path(folder))
         live = LiveTeacher(pair.teacher)
