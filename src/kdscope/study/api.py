@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdscope.study.display import watch
-from kdscope.study.driver import Outcome
 from kdscope.study.identity import canonical
 from kdscope.study.launch import Options, run_study
+from kdscope.study.outcome import Outcome
 from kdscope.study.overview import Overview, overview
 from kdscope.study.place import is_url, working_folder
 from kdscope.study.results import open_results

@@ -10,9 +10,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kdscope.study.budget import Budget, Limits
 from kdscope.study.cost import makespan
@@ -21,78 +21,14 @@ from kdscope.study.events import EventLog
 from kdscope.study.forecast import Forecast
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
+from kdscope.study.outcome import Outcome, Watch
 from kdscope.study.results import rebuild_tables
 from kdscope.study.retry import Verdict, judge
 from kdscope.study.steps import KINDS
-from kdscope.study.store import Run
+from kdscope.study.store import Run, publish
 from kdscope.study.survey import missing
 
 START_SECONDS = 300.0  # how long a worker may take to start a step
-
-
-class Watch(Protocol):
-    """Whoever looks on: a terminal, a log, nobody."""
-
-    def begin(self, todo: int, done: int) -> None:
-        """So many steps to do, so many reused."""
-        ...
-
-    def started(self, step: Step, attempt: int) -> None:
-        """An attempt of a step has started."""
-        ...
-
-    def progress(self, step: Step, content: Mapping[str, Any]) -> None:
-        """A running step has reported."""
-        ...
-
-    def ended(self, step: Step, state: str, message: str) -> None:
-        """An attempt has ended: done, failed, again or stopped."""
-        ...
-
-    def tick(self, remaining: float | None) -> None:
-        """About once a second; ``remaining`` seconds to the end, if known."""
-        ...
-
-    def close(self) -> None:
-        """The run is over."""
-        ...
-
-
-@dataclass
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        ran, reused: number of steps.
-        failed: message by step; ``skipped``: steps whose inputs failed.
-        user_fault: at least one failure that only the user can mend.
-        interrupted: it was stopped by Ctrl-C.
-        limited: it was stopped by a limit that the user gave.
-        stopped: why it ended before its end; empty if it did not.
-        seconds: wall time.
-    """
-
-    ran: int = 0
-    reused: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    user_fault: bool = False
-    interrupted: bool = False
-    limited: bool = False
-    stopped: str = ""
-    seconds: float = 0.0
-
-    @property
-    def status(self) -> int:
-        """Exit status: 0 done, 1 some steps failed, 2 the user must mend something first."""
-        unfinished = self.interrupted or self.limited
-        if self.user_fault or (self.stopped and not unfinished):
-            return 2
-        return 1 if self.failed or unfinished else 0
-
-    def document(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return {**asdict(self), "status": self.status}
 
 
 @dataclass
@@ -405,14 +341,3 @@ class Driver:
             self.log.add(report.state, step=step.path, key=step.key, message=message)
         for left in self.run.work(step).glob("result-*"):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def publish(run: Run, step: Step, out: Path) -> None:
-    """Copy what a step made for people to ``<run>/<kind>/``, each file atomically."""
-    for source in sorted(out.rglob("*")):
-        if source.is_file():
-            target = run.folder / step.kind / source.relative_to(out)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.new")
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)

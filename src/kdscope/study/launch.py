@@ -13,12 +13,13 @@ from kdscope.study import measured
 from kdscope.study.budget import Limits, check_room
 from kdscope.study.cost import learn, own_seconds, save_machine, this_machine
 from kdscope.study.display import duration
-from kdscope.study.driver import Driver, Outcome, Watch
+from kdscope.study.driver import Driver
 from kdscope.study.engine import Engine
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
 from kdscope.study.local import LocalEngine, machine_slots
 from kdscope.study.mirror import Mirror
+from kdscope.study.outcome import Outcome, Watch
 from kdscope.study.overview import Overview, parameters
 from kdscope.study.preflight import check
 from kdscope.study.provenance import code_state

@@ -17,11 +17,10 @@ from typing import Any
 from pyarrow import fs
 
 from kdscope.errors import ConfigError, StoreError
-from kdscope.study.driver import publish
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
 from kdscope.study.steps import KINDS
-from kdscope.study.store import MANIFEST, Run
+from kdscope.study.store import MANIFEST, Run, publish
 
 _BLOCK = 1 << 20
 _COPIES = 4  # steps that are copied at a time

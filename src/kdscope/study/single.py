@@ -17,11 +17,11 @@ import yaml
 from kdscope.errors import ConfigError, KdscopeError, StoreError, UserError
 from kdscope.study.cost import costs, this_machine
 from kdscope.study.display import watch
-from kdscope.study.driver import Outcome
 from kdscope.study.graph import Graph, Plan
 from kdscope.study.grid import cells
 from kdscope.study.identity import SHORT, digest
 from kdscope.study.launch import run_plan
+from kdscope.study.outcome import Outcome
 from kdscope.study.overview import Overview, parameters
 from kdscope.study.preflight import check
 from kdscope.study.resolve import Resolved, resolve_source

@@ -238,6 +238,17 @@ def complete(work: Path, result: Path, final: Path, manifest: Mapping[str, Any])
     shutil.rmtree(work, ignore_errors=True)
 
 
+def publish(run: Run, step: Step, out: Path) -> None:
+    """Copy what a step made for people to ``<run>/<kind>/``, each file atomically."""
+    for source in sorted(out.rglob("*")):
+        if source.is_file():
+            target = run.folder / step.kind / source.relative_to(out)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.new")
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically and durably: temporary file, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
