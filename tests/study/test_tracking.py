@@ -65,13 +65,16 @@ def test_without_trackers_nothing_is_set(tmp_path):
 
 def test_what_the_user_has_set_stays_and_everything_is_put_back(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine")
-    before = dict(os.environ)
+    before, made = dict(os.environ), []
+    stub = types.SimpleNamespace(set_experiment=made.append, end_run=lambda: None)
+    monkeypatch.setitem(sys.modules, "mlflow", stub)
     with tracking.tracked(job(tmp_path, "mlflow", "wandb")) as arguments:
         assert arguments["report_to"] == ["mlflow", "wandb"]
         assert arguments["trackio_space_id"] is None
         assert os.environ["MLFLOW_TRACKING_URI"] == "http://mine"
         assert os.environ["WANDB_PROJECT"] == "mine"
         assert os.environ["WANDB_RUN_ID"] == "ab" * 16
+        assert made == ["mine"]  # before any training: two workers at once fail on its tables
     assert dict(os.environ) == before
 
 

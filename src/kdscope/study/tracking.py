@@ -4,6 +4,7 @@ The Trainer's own callbacks do the telling. Where they keep things and how a run
 environment variables that they read; a variable that the user has set is left as it is.
 """
 
+import fcntl
 import importlib
 import json
 import os
@@ -55,6 +56,8 @@ def tracked(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     own, offered = _variables(job)
     os.environ.update({**offered, **before, **own})
     try:
+        if "mlflow" in names:
+            _make_experiment(Path(offered["WANDB_DIR"]), os.environ["MLFLOW_EXPERIMENT_NAME"])
         yield {
             "report_to": names, "run_name": job["step"], "project": job["study"],
             "trackio_space_id": None, "trackio_static_space_id": False,
@@ -87,6 +90,13 @@ def _variables(job: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     }
     place.mkdir(parents=True, exist_ok=True)
     return own, offered
+
+
+def _make_experiment(place: Path, name: str) -> None:
+    """Make MLflow's database and experiment, one worker at a time: two at once fail on its tables."""
+    with (place / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        importlib.import_module("mlflow").set_experiment(name)
 
 
 def _finish() -> None:
