@@ -58,7 +58,10 @@ def resolved_study() -> dict:
     }
 
 
-def systems(temperatures: tuple[int, ...] = ()) -> list[dict]:
+ABLATIONS = ({"teacher_noise": 2}, {"teacher_adapted": False})
+
+
+def systems(temperatures: tuple[int, ...] = (), ablations: tuple[dict, ...] = ()) -> list[dict]:
     """Every evaluated system: teacher, untuned students, and each cell of the grid."""
     found = [_system(TEACHER, None, "sft", 0, model=f"{TEACHER}-sft")]
     found += [_system(None, student, "base", 0, model=student) for student in STUDENTS]
@@ -68,8 +71,8 @@ def systems(temperatures: tuple[int, ...] = ()) -> list[dict]:
                 found.append(_system(None if method == "sft" else TEACHER, student, method, seed))
                 if method in {"fkl", "revkd"}:
                     found += [
-                        _system(TEACHER, student, method, seed, settings={"temperature": t})
-                        for t in temperatures
+                        _system(TEACHER, student, method, seed, settings=settings)
+                        for settings in (*({"temperature": t} for t in temperatures), *ablations)
                     ]
     return found
 
@@ -93,20 +96,23 @@ def make_study(
     items: int = 250,
     hostile: bool = False,
     temperatures: tuple[int, ...] = (),
+    ablations: tuple[dict, ...] = (),
     seed: int = 7,
 ) -> Path:
     """Write all result tables of the synthetic study to ``out`` and return it."""
     rng = np.random.default_rng(seed)
+    found = systems(temperatures, ablations)
     questions = _questions(items, rng, hostile)
-    answered = [_answers(system, questions, rng, hostile) for system in systems(temperatures)]
+    answered = [_answers(system, questions, rng, hostile) for system in found]
     generations = pd.concat(answered, ignore_index=True)
     fidelity = _fidelity(generations, rng)
     _write("items", questions.drop(columns=["difficulty", "teacher", "wrong"]), out)
     _write("generations", generations, out)
     _write("fidelity", fidelity, out)
-    _write("curves", _curves(systems(temperatures), rng), out)
-    _write("steps", _steps(systems(temperatures), rng), out)
+    _write("curves", _curves(found, rng), out)
+    _write("steps", _steps(found, rng), out)
     _write("contamination", _contamination(items), out)
+    _write("choices", _choices(generations, questions), out)
     _write("comparisons", comparisons(generations, fidelity, rng), out)
     return out
 
@@ -252,6 +258,23 @@ def _pair(reference: pd.DataFrame, own: pd.DataFrame, relation: str, rng: np.ran
         chrf_floor=floor + 0.1,
         rouge_l_floor=floor + 0.08,
     )
+
+
+def _choices(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    """Scored options of the choice task: a system that answered right is surer, and often right."""
+    rng = np.random.default_rng(11)
+    own = generations[generations["task"] == "tiny-choice"]
+    gold = questions.set_index("item")["gold"]
+    parts = []
+    for option in "ABCD":
+        right = (own["item"].map(gold) == option).to_numpy()
+        lift = np.where(own["correct"], 1.6, -0.3) * right
+        scores = lift + rng.normal(0, 0.8, len(own)) - 3
+        rows = own[["model", "teacher", "student", "method", "seed", "settings", "task", "item"]]
+        parts.append(
+            rows.assign(option=option, logprob=scores, logprob_per_byte=scores, gold=right)
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
 def _curves(found: list[dict], rng: np.random.Generator) -> pd.DataFrame:

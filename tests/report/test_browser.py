@@ -4,9 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import axe_playwright_python
+import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
+from kdscope import tables
 from kdscope.paper.claims import check_claims
 from kdscope.report.paper_page import write_page
 
@@ -65,7 +67,7 @@ def test_the_page_on_the_paper_fits(visit, full, tmp_path, width: int) -> None:
 
 def test_tables_sort_and_save(visit) -> None:
     page = visit("index.html")
-    table = page.locator("#accuracy-by-task")
+    table = page.locator("#t-accuracy-by-task")
     heading = table.locator("th", has_text="all tasks").locator("button")
     heading.click()
     column = table.locator("th").all_text_contents().index("all tasks")
@@ -127,6 +129,53 @@ def test_viewer_searches_and_orders(visit) -> None:
     texts = page.locator("#list .row .text:last-child").all_text_contents()
     values = [float(text.split("BLEU ")[1]) for text in texts]
     assert values == sorted(values)
+
+
+def test_viewer_searches_the_answers(visit, study: Path) -> None:
+    """The words may stand in question and answer; the address brings the search back."""
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    page.select_option("select[name=in]", "answers")
+    page.select_option("select[name=method]", "gkd")
+    page.fill("input[name=q]", "AWAY bought 7")
+    rows = tables.read("generations", study / "generations.parquet").to_pandas()
+    items = tables.read("items", study / "items.parquet").to_pandas()
+    rows = rows.merge(items[["task", "item", "question", "gold", "options"]], on=["task", "item"])
+    whole = [
+        "\n".join(
+            [r.item, r.question, r.gold, *(r.options if r.options is not None else []), r.text]
+        )
+        for r in rows.itertuples()
+    ]
+    found = [all(w in text.lower() for w in ("away", "bought", "7")) for text in whole]
+    expected = int((pd.Series(found) & (rows["method"] == "gkd")).sum())
+    assert 0 < expected < (rows["method"] == "gkd").sum()
+    count = page.locator("#count")
+    expect(count).to_have_text(f"{expected:,} of {len(rows):,} answers", use_inner_text=False)
+    page.select_option("select[name=method]", "")
+    expect(count).to_contain_text(f"{sum(found):,} of")
+    page.locator("#list .row").first.click()
+    expect(page.locator("#detail .hit").first).to_be_visible()
+    again = visit("viewer/index.html#" + page.url.split("#")[1])
+    expect(again.locator("#count")).to_contain_text(f"{sum(found):,} of")
+    assert again.input_value("select[name=in]") == "answers"
+
+
+def test_viewer_filters_by_teacher_and_settings(visit, study: Path) -> None:
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    rows = tables.read("generations", study / "generations.parquet").to_pandas()
+    taught = rows["teacher"] == "tiny-teacher"
+    hot = rows["settings"] == '{"temperature":2}'
+    page.select_option("select[name=teacher]", "tiny-teacher")
+    expect(page.locator("#count")).to_contain_text(f"{taught.sum():,} of")
+    page.select_option('select[name="s.temperature"]', "2")
+    expect(page.locator("#count")).to_contain_text(f"{(taught & hot).sum():,} of")
+    assert "s.temperature=2" in page.url
+    again = visit("viewer/index.html#" + page.url.split("#")[1])
+    expect(again.locator("#count")).to_contain_text(f"{(taught & hot).sum():,} of")
+    again.select_option('select[name="s.temperature"]', "own")
+    expect(again.locator("#count")).to_contain_text(f"{(taught & ~hot).sum():,} of")
 
 
 def test_viewer_keeps_hostile_answers_as_text(visit) -> None:

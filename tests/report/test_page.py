@@ -7,9 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markupsafe import Markup
-from synthetic_study import HOSTILE, LIKENESS, TASKS, make_study, resolved_study
+from synthetic_study import ABLATIONS, HOSTILE, LIKENESS, TASKS, make_study, resolved_study
 
 from kdscope import tables
 from kdscope.errors import TableError
@@ -106,6 +107,8 @@ def test_likeness_besides_answers_is_shown(results, text: str) -> None:
     assert tokens.count("<svg") == 1
     assert "two samples of the teacher agree in" in samples
     assert "CAPA with its teacher" in options
+    assert re.search(r"off by \d+\.\d points", options)
+    assert options.count("<svg") == 2
     row = next(results.level("exposure_bias").itertuples())
     assert f"{row.estimate:+.2f}" in tokens
     distances = {table.name: table for table in report_tables(results)}["token-distances"]
@@ -127,6 +130,43 @@ def test_what_was_not_measured_is_said(study: Path, tmp_path: Path) -> None:
         ("options", "evaluate.choices"),
     ):
         assert re.search(rf'class="missing">[^<]*{field}', _part(text, name)), name
+
+
+def _index(text: str) -> tuple[list[str], int]:
+    """Links of the paper's index, and how many of its rows say what is missing."""
+    section = _part(text, "paper")
+    return re.findall(r'<a href="#([\w-]+)">yes</a>', section), section.count(">missing: it needs")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_figure_and_table_of_the_paper_is_there_or_missed(tmp_path: Path) -> None:
+    whole = make_study(tmp_path / "whole", items=20, temperatures=(2,), ablations=ABLATIONS)
+    text = build(whole, resolved_study(), tmp_path / "report", command="x").read_text("utf-8")
+    links, missing = _index(text)
+    assert (len(links), missing) == (20, 0)
+    assert all(f'id="{link}"' in text for link in links)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(whole / "contamination.parquet", bare)
+    text = build(bare, {"name": "bare"}, tmp_path / "report", command="x").read_text("utf-8")
+    assert _index(text) == ([], 20)
+
+
+def test_reliability_and_risk_are_those_of_the_scored_options(results, study: Path) -> None:
+    named = {table.name: table for table in report_tables(results)}
+    rows = tables.read("choices", study / "choices.parquet").to_pandas()
+    own = rows[rows["student"].isna()]
+    sure = np.exp(own["logprob"]).groupby(own["item"]).agg(lambda x: x.max() / x.sum())
+    best = own.loc[own.groupby("item")["logprob"].idxmax()].set_index("item")["gold"]
+    teacher = [row for row in named["reliability"].rows if row[0] == "tiny-teacher"]
+    assert sum(row[4] for row in teacher) == len(sure)
+    low, high = sure.between(0.4, 0.5, inclusive="right"), 45
+    place = next(row for row in teacher if abs(row[2].value - high) <= 5)
+    assert place[3].value == pytest.approx(100 * best[low].mean())
+    assert place[2].value == pytest.approx(100 * sure[low].mean())
+    risk = [row for row in named["risk-coverage"].rows if row[0] == "tiny-teacher"]
+    assert risk[-1][2].value == pytest.approx(100)
+    assert risk[-1][3].value == pytest.approx(100 * (1 - best.mean()))
 
 
 def test_ten_pairs_picked_by_rule(text: str) -> None:
@@ -188,7 +228,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("name", sorted(set(tables.SCHEMAS) - {"choices"}))
+@pytest.mark.parametrize("name", sorted(set(tables.SCHEMAS)))
 def test_a_missing_table_is_named_not_fatal(study: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "tables"
     shutil.copytree(study, folder)
@@ -265,3 +305,8 @@ def test_captions_are_words_and_signatures_stay_in_the_details(text: str) -> Non
     signed = [f for f in figures if "95\u00a0% intervals" in f.split("<details>")[0]]
     assert len(signed) >= 5
     assert all("<code>" in figure.split("<details>")[1] for figure in signed)
+
+
+def test_ids_are_unique(text: str) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,6 +59,20 @@ def test_chunks_cover_all_items_in_order(study: Path) -> None:
     assert parts[0][0] == 0
     assert parts[-1][1] == len(index.items)
     assert all(a[1] == b[0] for a, b in pairwise(parts))
+
+
+def test_a_viewer_is_built_again_only_for_other_tables(study: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert viewer.refresh_viewer(run, "x") is None
+    shutil.copytree(study, run / "tables")
+    page = viewer.refresh_viewer(run, "x")
+    assert page == run / "report" / "viewer" / "index.html"
+    before = page.stat().st_mtime_ns
+    assert viewer.refresh_viewer(run, "x") == page
+    assert page.stat().st_mtime_ns == before
+    os.utime(run / "tables" / "items.parquet")
+    viewer.refresh_viewer(run, "x")
+    assert page.stat().st_mtime_ns > before
 
 
 def test_no_answers_no_viewer(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdscope import tables
+from kdscope.study.launch import page_lines
 
 SMALL = ["seeds=[0]", "train.limit=48", "train.epochs=1", "students=[tiny-student-small]"]
 
@@ -47,6 +48,14 @@ def test_every_method_answers_every_item_once(small_run):
     assert set(frame["method"]) == {"base", "sft", "seqkd", "fkl", "revkd", "gkd"}
     assert frame["prompt_hash"].nunique() == 36
     assert (frame["correct"] <= frame["valid"]).all()
+
+
+def test_the_viewer_of_every_answer_is_there_when_the_run_ends(small_run):
+    viewer = small_run / "report" / "viewer" / "index.html"
+    assert viewer.is_file()
+    page = (small_run / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'href="viewer/index.html"' in page
+    assert any(f"every answer: {viewer}" in line for line in page_lines(small_run))
 
 
 def test_the_report_is_one_page_that_asks_for_nothing(small_run):

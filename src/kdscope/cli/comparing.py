@@ -136,10 +136,12 @@ def report(
     if as_json:
         emit({"report": str(page), "files": [str(path) for path in files]})
     else:
-        say(
-            f"report: {page}"
-            + (f" and {len(files)} files in {run / 'report' / 'exports'}" if files else "")
-        )
+        from kdscope.study.launch import page_lines
+
+        for line in page_lines(run):
+            say(line)
+        if files:
+            say(f"{len(files)} files in {run / 'report' / 'exports'}")
 
 
 @app.command(rich_help_panel=COMPARE)

@@ -10,6 +10,7 @@ _PLACES = {
     "export_run": "run_folder",
     "model_card": "card",
     "readme_figures": "readme",
+    "refresh_viewer": "viewer",
     "report_run": "run_folder",
     "serve": "serve",
 }

@@ -9,7 +9,7 @@ import yaml
 from kdscope.data.tasks import TASKS
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import UserError
-from kdscope.report.page import write_text
+from kdscope.report.html import write_text
 from kdscope.report.parts import spoken
 from kdscope.report.results import Results, load
 from kdscope.report.run_folder import command_of, resolved_study, tables_of

@@ -9,7 +9,7 @@ import yaml
 from kdscope import tables
 from kdscope.data.tasks import TASKS
 from kdscope.errors import TableError
-from kdscope.report.page import write_text
+from kdscope.report.html import write_text
 from kdscope.report.parts import count, listing
 from kdscope.report.results import Results, load
 from kdscope.report.run_folder import copy_study, resolved_study, tables_of

@@ -8,7 +8,7 @@ from kdscope.paper.examination import Reexamination
 from kdscope.paper.printed import SOURCE
 from kdscope.paper.records import Claim
 from kdscope.report import svg, theme
-from kdscope.report.page import render, write_text
+from kdscope.report.html import render, write_text
 from kdscope.report.paper_sections import Picture, headline, reproduction, sections
 from kdscope.report.tabulate import number
 from kdscope.stats.multiplicity import write_p

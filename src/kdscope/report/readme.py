@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kdscope.errors import UserError
 from kdscope.report import svg
-from kdscope.report.page import write_text
+from kdscope.report.html import write_text
 from kdscope.report.parts import Figure
 from kdscope.report.results import Results, load
 from kdscope.report.run_folder import command_of, resolved_study, tables_of

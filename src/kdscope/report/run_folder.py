@@ -11,7 +11,7 @@ from kdscope.errors import StoreError, UserError
 from kdscope.report import svg, tabulate
 from kdscope.report.page import build, report_figures, report_tables
 from kdscope.report.results import load
-from kdscope.report.viewer import build_viewer
+from kdscope.report.viewer import refresh_viewer
 
 
 def report_run(run: Path, *, viewer: bool = True, other: Path | None = None) -> Path:
@@ -25,8 +25,7 @@ def report_run(run: Path, *, viewer: bool = True, other: Path | None = None) -> 
     tables, resolved = tables_of(run), resolved_study(run)
     out = run / "report"
     address = None
-    if viewer and (tables / "generations.parquet").is_file():
-        build_viewer(tables, out / "viewer", name=str(resolved.get("name", run.name)))
+    if viewer and refresh_viewer(run, str(resolved.get("name", run.name))) is not None:
         address = "viewer/index.html"
     beside = load(tables_of(other), resolved_study(other)) if other else None
     return build(tables, resolved, out, command=command_of(run), viewer=address, other=beside)

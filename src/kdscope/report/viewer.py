@@ -6,6 +6,7 @@ because a page opened from ``file://`` may load those and nothing else; all text
 """
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from kdscope import tables
 from kdscope.errors import TableError
 from kdscope.report import theme
 from kdscope.report.frames import Column, Frame
-from kdscope.report.page import asset, render, script_json, write_text
+from kdscope.report.html import asset, render, script_json, write_text
 
 CHUNK_BYTES = 1_000_000
 QUESTION_SHOWN = 300
@@ -53,6 +54,36 @@ class Index:
     order: np.ndarray
 
 
+SCRIPTS = ("search.js", "marking.js", "viewer.js")
+
+
+def refresh_viewer(run: Path, name: str) -> Path | None:
+    """Build a run's viewer in ``report/viewer`` unless the one there was made of the same tables.
+
+    Returns its page, or None where the run has no answers.
+    """
+    folder, out = run / "tables", run / "report" / "viewer"
+    answers, page = folder / "generations.parquet", out / "index.html"
+    if not answers.is_file() or pq.read_metadata(answers).num_rows == 0:
+        return None
+    mark, state = out / "made-of.txt", _state(folder, name)
+    if not (page.is_file() and mark.is_file() and mark.read_text("utf-8") == state):
+        mark.unlink(missing_ok=True)
+        build_viewer(folder, out, name=name)
+        write_text(mark, state)
+    return page
+
+
+def _state(folder: Path, name: str) -> str:
+    """A digest that changes whenever the viewer could: the tables that it reads, its own files."""
+    parts = [name, *(asset(script) for script in SCRIPTS), asset("viewer.html.j2")]
+    for table in ("generations", "items", "fidelity"):
+        path = folder / f"{table}.parquet"
+        found = path.stat() if path.is_file() else None
+        parts.append(f"{found.st_size} {found.st_mtime_ns}" if found else "absent")
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def build_viewer(
     folder: Path, out: Path, *, name: str = "study", chunk_bytes: int = CHUNK_BYTES
 ) -> Path:
@@ -76,7 +107,8 @@ def build_viewer(
         places[first:last] = k
         write_text(data / f"text-{k:05d}.js", f"kdscope.chunk({k},{text});\n")
     write_text(data / "index.js", f"kdscope.index({index_json(index, places, name)});\n")
-    write_text(out / "viewer.js", asset("viewer.js"))
+    for script in SCRIPTS:
+        write_text(out / script, asset(script))
     methods = {str(system["method"]) for system in index.systems}
     return write_text(out / "index.html", viewer_page(name, methods))
 

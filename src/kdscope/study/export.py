@@ -13,7 +13,7 @@ from kdscope.errors import StoreError, UserError
 from kdscope.evaluation import export_inspect, export_lm_eval
 from kdscope.report.card import card_text, eval_results
 from kdscope.report.dataset_card import dataset_folder
-from kdscope.report.page import write_text
+from kdscope.report.html import write_text
 from kdscope.report.results import load
 from kdscope.report.run_folder import copy_study, resolved_study, tables_of
 from kdscope.study.graph import Plan, Step

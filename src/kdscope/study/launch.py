@@ -2,17 +2,20 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
+from kdscope import report
 from kdscope.errors import ConfigError
 from kdscope.study import measured
 from kdscope.study.budget import Limits, check_room
 from kdscope.study.cost import learn, own_seconds, save_machine, this_machine
-from kdscope.study.display import duration
+from kdscope.study.display import duration, size
 from kdscope.study.driver import Driver
 from kdscope.study.engine import Engine
 from kdscope.study.graph import Plan, Step
@@ -77,6 +80,8 @@ def run_study(study: Overview, watch: Watch, options: Options | None = None) -> 
         run.save_study(study.resolved.source.text, study.resolved.document(), study.plan)
         finished = None if mirror is None else partial(mirror.push, run)
         outcome = run_plan(run, study.plan, watch, options, lock, found, finished)
+        if not outcome.stopped:
+            _viewer(run, study.plan.name)
     if mirror is not None:
         trouble = mirror.close(run, study.plan)
         if trouble:
@@ -84,6 +89,14 @@ def run_study(study: Overview, watch: Watch, options: Options | None = None) -> 
     if outcome.ran:
         _learn(run, study)
     return outcome
+
+
+def _viewer(run: Run, name: str) -> None:
+    """Every answer as a page beside the report; a disk too full for it does not undo the run."""
+    try:
+        report.refresh_viewer(run.folder, name)
+    except OSError:
+        shutil.rmtree(run.folder / "report" / "viewer", ignore_errors=True)
 
 
 def run_plan(
@@ -198,5 +211,14 @@ def outcome_lines(study: Overview, outcome: Outcome) -> list[str]:
         )
     elif outcome.stopped:
         lines.append(f"stopped: {outcome.stopped}")
-    page = folder / "report" / "index.html"
-    return [*lines, f"report: {page}"] if page.is_file() else lines
+    return [*lines, *page_lines(folder)]
+
+
+def page_lines(folder: Path) -> list[str]:
+    """Where the pages of a run are, the viewer's with its size."""
+    page, viewer = folder / "report" / "index.html", folder / "report" / "viewer" / "index.html"
+    lines = [f"report: {page}"] if page.is_file() else []
+    if viewer.is_file():
+        total = sum(path.stat().st_size for path in viewer.parent.rglob("*") if path.is_file())
+        lines.append(f"every answer: {viewer} ({size(total)}, the whole folder)")
+    return lines

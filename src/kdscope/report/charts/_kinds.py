@@ -23,11 +23,12 @@ def kinds(
     *,
     height: int = 42,
     digits: int = 1,
+    columns: int = 2,
 ) -> alt.TopLevelMixin:
     """Several kinds of one measure: rows are tasks, panels are students, colour is the kind.
 
     ``rows`` has ``who``, ``task``, ``kind``, ``estimate``, ``low``, ``high``, ``n``; ``colours``
-    gives each kind its colour and shape.
+    gives each kind its colour and shape; ``columns`` is how many stand in a row of the legend.
     """
     wide = extent(rows["task"])
     limits = domain(rows, [])
@@ -53,7 +54,7 @@ def kinds(
             color=alt.Color(
                 "kind:N",
                 scale=alt.Scale(domain=names, range=[c for c, _ in colours.values()]),
-                legend=alt.Legend(columns=2) if i == 0 else None,
+                legend=alt.Legend(columns=columns) if i == 0 else None,
             ),
             description="tip:N",
         )
@@ -61,7 +62,7 @@ def kinds(
         shape = alt.Shape(
             "kind:N",
             scale=alt.Scale(domain=names, range=[s for _, s in colours.values()]),
-            legend=alt.Legend(columns=2) if i == 0 else None,
+            legend=alt.Legend(columns=columns) if i == 0 else None,
         )
         points = base.mark_point(filled=True, size=55, opacity=1).encode(shape=shape)
         panels.append(

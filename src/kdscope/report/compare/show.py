@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from kdscope.report import theme
 from kdscope.report.compare.comparison import Comparison, Pair
 from kdscope.report.compare.statement import Statement, known, quantity, statements
-from kdscope.report.page import render, write_text
+from kdscope.report.html import render, write_text
 from kdscope.report.tabulate import Quantity, Table, interval, number, p_value
 from kdscope.stats.records import Estimate
 

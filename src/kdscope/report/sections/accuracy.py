@@ -3,7 +3,7 @@
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kdscope.report import charts
+from kdscope.report import charts, theme
 from kdscope.report.answer import Choice
 from kdscope.report.frames import Frame
 from kdscope.report.parts import (
@@ -52,6 +52,7 @@ def section(results: Results, found: list[Choice]) -> Section:
         "accuracy",
         "Which method is the most accurate, and on which task?",
         _answer(results, found),
+        figures=[figure] if (figure := task_figure(results)) else [],
         tables=tables,
         missing=missing,
         paper=("Figure 1", "Figure 7", "Table 7", "Table 8"),
@@ -138,6 +139,38 @@ def gain_figure(results: Results) -> Figure | None:
     )
     table = listed("gain", "Gain in accuracy over SFT, points", rows, signed=True)
     return Figure("gain", "Gain over SFT", chart, note(rows), table)
+
+
+def task_figure(results: Results) -> Figure | None:
+    """Accuracy by task, every method of a student beside the others."""
+    rows = results.in_task_order(percent(results.level("accuracy", None)))
+    rows = rows[(rows["task"] != "all") & rows["student"].notna()]
+    rows = rows.sort_values("place", kind="stable")
+    if rows["task"].nunique() < 2:
+        return None
+    styles = theme.styles(results.methods)
+    labels = rows.drop_duplicates("label").sort_values("order", kind="stable")
+    colours = {
+        r.label: (styles[r.method].light, styles[r.method].shape) for r in labels.itertuples()
+    }
+    cells = [[r.who, r.label, r.task, quantity(r, scale=1), int(r.n)] for r in rows.itertuples()]
+    table = Table(
+        "accuracy-of-tasks",
+        "Accuracy by task, %",
+        ["student", "method", "task", "accuracy", "n"],
+        cells,
+        note(rows),
+        list(rows["method"]),
+        signatures(rows),
+    )
+    chart = charts.kinds(
+        rows.assign(kind=rows["label"]),
+        "accuracy, %",
+        colours,
+        height=14 * len(colours) + 8,
+        columns=3,
+    )
+    return Figure("accuracy-of-tasks", "Accuracy by task", chart, note(rows), table)
 
 
 def quantity_of(row: object, axis: str):

@@ -12,11 +12,11 @@ _PAPER = {
     "Figure 4": ("Reasoning fidelity before and after", "bleu-before-after"),
     "Figure 5": ("Noise on the teacher's logits", "ablation-teacher-noise"),
     "Figure 6": ("Temperature", "ablation-temperature"),
-    "Figure 7": ("Accuracy for the second family of models", "accuracy"),
+    "Figure 7": ("Accuracy for the second family of models, here with the first", "accuracy"),
     "Figure 8": ("Agreement, by student", "agreement-before-after"),
     "Figure 9": ("Fidelity, by student", "bleu-before-after"),
-    "Figure 10": ("Agreement for the second family", "agreement-before-after"),
-    "Figure 11": ("Fidelity for the second family", "bleu-before-after"),
+    "Figure 10": ("Agreement for the second family, here with the first", "agreement-before-after"),
+    "Figure 11": ("Fidelity for the second family, here with the first", "bleu-before-after"),
     "Table 1": ("One-sided t and one-way ANOVA of the gains", "paper-tests"),
     "Table 2": ("Gain against the teacher's accuracy, Spearman", "paper-tests"),
     "Table 3": ("Gain against student size, Spearman", "paper-tests"),
@@ -60,7 +60,7 @@ def places(
 ) -> dict[str, str]:
     """The anchor of each figure and table of the page by its name, figures before tables."""
     found = {"answers": "answers"} if pairs else {}
-    found |= {table.name: table.name for s in sections for table in s.tables}
+    found |= {table.name: f"t-{table.name}" for s in sections for table in s.tables}
     every = [*figures, *(figure for s in sections for figure in s.figures)]
     return found | {figure.name: f"fig-{figure.name}" for figure in every}
 

@@ -10,6 +10,7 @@ from kdscope.report.answer import Choice
 from kdscope.report.frames import frame as make_frame
 from kdscope.report.parts import Figure, Section, note, signatures, spoken
 from kdscope.report.results import Results
+from kdscope.report.sections import options
 from kdscope.report.sections.measures import Column, by_student, lines, pick, table
 from kdscope.report.tabulate import Table, number
 
@@ -49,17 +50,6 @@ _SAMPLES = {
     "bleu_second": Column("BLEU, teacher's second sample"),
     "bleu_floor": Column("BLEU, another item"),
 }
-_CALIBRATION = {
-    "ece": Column("ECE", 1, 3),
-    "ace": Column("ACE", 1, 3),
-    "brier": Column("Brier", 1, 3),
-    "nll": Column("nll, nats", 1, 2),
-    "capa": Column("CAPA", 1, 2),
-    "option_agreement": Column("same option, %"),
-    "option_kl": Column("KL over options, nats", 1, 2),
-    "option_reverse_kl": Column("reverse KL over options, nats", 1, 2),
-    "option_jsd": Column("JSD over options, nats", 1, 3),
-}
 
 
 def sections(results: Results, found: list[Choice]) -> list[Section]:
@@ -68,7 +58,7 @@ def sections(results: Results, found: list[Choice]) -> list[Section]:
         steps(results, found),
         tokens(results, found),
         samples(results, found),
-        options(results, found),
+        options.section(results, found),
     ]
 
 
@@ -248,7 +238,7 @@ def _exposure(results: Results) -> Figure | None:
     return Figure("exposure-bias", title, chart, note(frame, "texts"), numbers)
 
 
-# -- samples and options ---------------------------------------------------------------------------
+# -- samples ---------------------------------------------------------------------------------------
 
 
 def samples(results: Results, found: list[Choice]) -> Section:
@@ -285,39 +275,3 @@ def _on_samples(results: Results, choice: Choice) -> str | None:
         f"with one of the teacher in {spoken(cross)}: {share.estimate:.2f} of what the noise "
         "of both allows."
     )
-
-
-def options(results: Results, found: list[Choice]) -> Section:
-    """Calibration of each system on scored options, and likeness of the options' probabilities."""
-    question = "Can the probabilities be trusted, and are they the teacher's?"
-    made = table(
-        results,
-        "calibration",
-        "Calibration on scored options, and likeness to the teacher's probabilities",
-        _CALIBRATION,
-        "ECE, ACE, Brier, nll: lower is better",
-    )
-    if made is None:
-        return Section(
-            "options",
-            question,
-            Markup("This study did not score options."),
-            missing=["Calibration and CAPA need tasks with options and evaluate.choices: true."],
-        )
-    answer = by_student(
-        found,
-        lambda choice: _on_options(results, choice),
-        "The calibration of each system is below.",
-    )
-    return Section("options", question, answer, tables=[made])
-
-
-def _on_options(results: Results, choice: Choice) -> str | None:
-    error, capa = (pick(results, name, choice) for name in ("ece", "capa"))
-    if error is None:
-        return None
-    gap = spoken(error, unit=" points")
-    text = f"the confidence of {choice.winner.label} is off by {gap} on average (ECE)"
-    if capa is not None:
-        text += f"; CAPA with its teacher, 0 by chance and 1 for a copy, is {capa.estimate:.2f}"
-    return text + "."

@@ -91,7 +91,21 @@ def _tasks(results: Results) -> Table:
                 leaked,
             ]
         )
-    return Table("tasks", "Tasks", ["task", "answer", "questions", "chance, %", "leaked"], cells)
+    heads = ["task", "answer", "questions", "chance, %", "leaked"]
+    return Table("tasks", "Tasks and splits", heads, cells, _splits(results))
+
+
+def _splits(results: Results) -> str:
+    """What was trained on and what was held out, in a line."""
+    train = results.study.get("train") or {}
+    if not train.get("data"):
+        return ""
+    limit, held = train.get("limit"), train.get("validation")
+    text = (
+        f"training: {'at most ' + count(limit, 'example') + ' of ' if limit else ''}{train['data']}"
+    )
+    text += f" · validation: {f'{held:,} of them held out' if held else 'none'}"
+    return f"{text} · test: the questions above"
 
 
 def _settings(results: Results) -> Table:

@@ -5,6 +5,8 @@ const kdscope = (() => {
   const form = $("filters"), list = $("list"), detail = $("detail"), count = $("count");
   const chunks = new Map(), waiting = new Map();
   let study, rows, items, found = new Uint32Array(0), shown = 0, current = -1, searchText = null;
+  let settingNames = [], search = null, sought = [], searching = false, lastTold = 0;
+  const KEPT = 24;  // chunks of text in memory
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const make = (tag, name, text) => {
@@ -15,6 +17,7 @@ const kdscope = (() => {
   };
   const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
   const visible = (text) => String(text).replace(hidden, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  const { marked } = marking(make);
   const dot = (system) => `dot m${study.methods.indexOf(system.method)}`;
 
   function index(data) {
@@ -27,15 +30,44 @@ const kdscope = (() => {
       ...data.items, task: new Uint16Array(bytes(data.items.task).buffer),
       leaked: bytes(data.items.leaked), chunk: new Uint16Array(bytes(data.items.chunk).buffer),
     };
+    for (const system of data.systems) system.own = settingsOf(system);
+    search = textSearch({ rows, items, load: loadOnce, told: searched });
     const unique = (key) => [...new Set(data.systems.map((s) => s[key]).filter((v) => v !== null))];
     fill("task", data.tasks);
     fill("student", unique("student"));
+    fill("teacher", unique("teacher"));
     fill("method", data.methods);
     fill("seed", unique("seed").sort((a, b) => a - b));
+    settingFilters();
     restore();
     filter();
     if (current >= 0) open(current, false);
   }
+
+  function settingsOf(system) {
+    try { return JSON.parse(system.settings || "{}") || {}; } catch { return {}; }
+  }
+
+  // One filter for each setting that tells systems apart: temperature, noise and the like.
+  function settingFilters() {
+    settingNames = [...new Set(study.systems.flatMap((system) => Object.keys(system.own)))].sort();
+    const place = form.elements.seed.closest("label");
+    for (const name of settingNames) {
+      const label = make("label", "", `${visible(titled(name))} `), select = make("select");
+      select.name = `s.${name}`;
+      label.append(select);
+      place.before(label);
+      const values = new Set(study.systems.filter((system) => name in system.own).map((s) => JSON.stringify(s.own[name])));
+      fill(select.name, [...values].sort((a, b) => a - b || a.localeCompare(b)));
+      select.options[0].after(new Option("the study's own", "own"));
+    }
+  }
+
+  const titled = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
+  const fits = (system, wanted) => settingNames.every((name) => {
+    const value = wanted[`s.${name}`];
+    return !value || (value === "own" ? !(name in system.own) : JSON.stringify(system.own[name]) === value);
+  });
 
   function fill(name, values) {
     const select = form.elements[name];
@@ -58,30 +90,50 @@ const kdscope = (() => {
     history.replaceState(null, "", `#${kept}`);
   }
 
-  function filter() {
+  function filter({ note = "", draw = true } = {}) {
     const wanted = state(), began = performance.now();
     const system = study.systems.map((s) => Number(
-      (!wanted.student || s.student === wanted.student) && (!wanted.method || s.method === wanted.method) &&
+      (!wanted.student || s.student === wanted.student) && (!wanted.teacher || s.teacher === wanted.teacher) &&
+      fits(s, wanted) && (!wanted.method || s.method === wanted.method) &&
       (!wanted.seed || String(s.seed) === wanted.seed)));
-    const item = itemMask(wanted);
+    sought = wanted.q.toLowerCase().split(/\s+/).filter(Boolean);
+    const inAnswers = wanted.in === "answers" && sought.length > 0, item = itemMask(wanted, inAnswers ? [] : sought);
+    if (inAnswers) search.ask(sought.join(" ")); else { search.stop(); searching = false; }
     const test = rowTest(wanted), n = rows.system.length, kept = new Uint32Array(n);
     let size = 0;
     for (let i = 0; i < n; i++) {
-      if (system[rows.system[i]] && item[rows.item[i]] && test(rows.flags[i])) kept[size++] = i;
+      if (system[rows.system[i]] && item[rows.item[i]] && test(rows.flags[i]) && (!inAnswers || search.hit(i))) kept[size++] = i;
     }
     found = ordered(kept.subarray(0, size), wanted.order);
     const spent = performance.now() - began;
-    count.textContent = `${found.length.toLocaleString("en")} of ${n.toLocaleString("en")} answers`;
+    count.textContent = `${found.length.toLocaleString("en")} of ${n.toLocaleString("en")} answers${note}`;
     count.dataset.milliseconds = spent.toFixed(1);
-    shown = 0;
-    list.replaceChildren();
-    more();
-    remember();
+    if (inAnswers && !note) searching = true;
+    if (draw) {
+      const top = note ? list.scrollTop : 0;
+      shown = 0;
+      list.replaceChildren();
+      more();
+      list.scrollTop = top;
+      remember();
+    }
+    if (inAnswers && !note) search.run(item);
   }
 
-  function itemMask(wanted) {
+  // The search has read a chunk: say how far it is; draw the list when the first answers are found
+  // and at the end.
+  function searched({ done, total, missing, more: goesOn }) {
+    const lost = missing ? `, ${missing} files are missing: build the viewer again` : "";
+    if (!goesOn) { searching = false; filter({ note: `${lost} `, draw: true }); return; }
+    const now = performance.now();
+    if (now - lastTold < 200 && done < total) return;
+    lastTold = now;
+    const part = `, ${done} of ${total} files searched${lost}`;
+    filter({ note: part, draw: !list.querySelector(".row") });
+  }
+
+  function itemMask(wanted, words) {
     const mask = new Uint8Array(items.id.length), task = study.tasks.indexOf(wanted.task);
-    const words = wanted.q.toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && !searchText) {
       searchText = items.id.map((id, i) => `${id}\n${items.question[i]}\n${items.gold[i]}`.toLowerCase());
     }
@@ -126,7 +178,7 @@ const kdscope = (() => {
       button.addEventListener("click", more);
       part.append(button);
     }
-    if (!found.length) part.append(make("p", "missing", "No answer passes these filters."));
+    if (!found.length) part.append(make("p", "missing", searching ? "Searching the answers." : "No answer passes these filters."));
     list.append(part);
   }
 
@@ -156,31 +208,44 @@ const kdscope = (() => {
     const node = list.querySelector(`[data-row="${i}"]`);
     if (node) node.setAttribute("aria-current", "true");
     remember();
-    load(items.chunk[rows.item[i]], () => { if (current === i) show(i, focus); });
+    load(items.chunk[rows.item[i]], (data) => { if (current === i) show(i, data, focus); });
   }
 
-  function load(k, then) {
-    if (chunks.has(k)) { then(); return; }
-    if (waiting.has(k)) { waiting.get(k).push(then); return; }
-    waiting.set(k, [then]);
+  // Chunk `k` to `then`, its file's name to `failed` where it cannot be read.
+  function load(k, then, failed = lack) {
+    if (chunks.has(k)) { then(chunks.get(k)); return; }
+    if (waiting.has(k)) { waiting.get(k).push([then, failed]); return; }
+    waiting.set(k, [[then, failed]]);
     const script = document.createElement("script");
     script.src = `data/text-${String(k).padStart(5, "0")}.js`;
+    script.addEventListener("load", () => script.remove());
     script.addEventListener("error", () => {
+      const calls = waiting.get(k) || [];
       waiting.delete(k);
-      detail.replaceChildren(make("p", "missing", `The file ${script.src.split("/").pop()} is missing: build the viewer again.`));
+      script.remove();
+      calls.forEach((call) => call[1](script.src.split("/").pop()));
     });
     document.head.append(script);
   }
 
+  const lack = (name) => detail.replaceChildren(make("p", "missing", `The file ${name} is missing: build the viewer again.`));
+
   function chunk(k, data) {
     chunks.set(k, data);
+    while (chunks.size > KEPT) chunks.delete(chunks.keys().next().value);
     const calls = waiting.get(k) || [];
     waiting.delete(k);
-    calls.forEach((call) => call());
+    calls.forEach((call) => call[0](data));
   }
 
-  function show(i, focus) {
-    const item = rows.item[i], data = chunks.get(items.chunk[item]), k = item - data.first;
+  // For the search: a chunk that nobody looks at is dropped again.
+  function loadOnce(k, then, failed) {
+    const kept = chunks.has(k);
+    load(k, (data) => { if (!kept) chunks.delete(k); then(data); }, failed);
+  }
+
+  function show(i, data, focus) {
+    const item = rows.item[i], k = item - data.first;
     let first = i, last = i;
     while (first > 0 && rows.item[first - 1] === item) first--;
     while (last + 1 < rows.item.length && rows.item[last + 1] === item) last++;
@@ -221,60 +286,17 @@ const kdscope = (() => {
     if (answer !== null) result.textContent = `${visible(answer)} ${result.textContent}`;
     head.append(result);
     const pre = make("pre"), body = make("bdi");
-    body.append(...marked(visible(text), answer === null ? null : visible(answer), other === null ? null : visible(other)));
+    body.append(...marked(visible(text), answer === null ? null : visible(answer), other === null ? null : visible(other), sought));
     pre.append(body);
     box.append(head, pre);
     return box;
   }
 
-  const equation = /[$£€]?\d[\d,.]*(?:\s*[-+*/×÷x−]\s*[$£€]?\d[\d,.]*)+\s*=\s*[$£€]?-?\d(?:[\d,.]*\d)?/g;
-  const tokens = (text) => text.match(/\s+|[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]/gu) || [];
-
-  function marked(text, answer, other) {
-    const kinds = new Array(text.length).fill("");
-    if (other !== null) for (const [from, to] of newParts(tokens(text), tokens(other))) kinds.fill("d", from, to);
-    for (const match of text.matchAll(equation)) {
-      for (let i = match.index; i < match.index + match[0].length; i++) kinds[i] = `${kinds[i]} q`.trim();
-    }
-    if (answer) {
-      const escaped = answer.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-      const all = [...text.matchAll(new RegExp(`(?<![\\p{L}\\p{N}_.])${escaped}(?![\\p{L}\\p{N}_])`, "giu"))];
-      const place = all.length ? all[all.length - 1] : null;
-      if (place) kinds.fill("mark", place.index, place.index + place[0].length);
-    }
-    const parts = [];
-    for (let start = 0, i = 1; i <= text.length; i++) {
-      if (i < text.length && kinds[i] === kinds[start]) continue;
-      const piece = text.slice(start, i), kind = kinds[start];
-      parts.push(kind === "mark" ? make("mark", "", piece) : kind ? make("span", kind, piece) : document.createTextNode(piece));
-      start = i;
-    }
-    return parts;
-  }
-
-  function newParts(mine, theirs) {
-    if (mine.length * theirs.length > 4e6) return [];
-    const width = theirs.length + 1, table = new Uint16Array((mine.length + 1) * width), spans = [];
-    for (let i = mine.length - 1; i >= 0; i--) {
-      for (let j = theirs.length - 1; j >= 0; j--) {
-        table[i * width + j] = mine[i] === theirs[j] ? table[(i + 1) * width + j + 1] + 1
-          : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
-      }
-    }
-    let place = 0, j = 0;
-    for (let i = 0; i < mine.length; i++) {
-      while (j < theirs.length && mine[i] !== theirs[j] && table[i * width + j + 1] >= table[(i + 1) * width + j]) j++;
-      if (j < theirs.length && mine[i] === theirs[j]) j++;
-      else if (mine[i].trim()) spans.push([place, place + mine[i].length]);
-      place += mine[i].length;
-    }
-    return spans;
-  }
-
   let timer = 0;
   form.addEventListener("input", (event) => {
     clearTimeout(timer);
-    timer = setTimeout(filter, event.target.name === "q" ? 120 : 0);
+    const wait = event.target.name === "q" ? (form.elements.in.value ? 400 : 120) : 0;
+    timer = setTimeout(filter, wait);
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", () => { if (study) { restore(); filter(); if (current >= 0) open(current, false); } });

@@ -45,5 +45,5 @@ KINDS: dict[str, Kind] = {
     "fidelity": Kind(2, "kdscope.study.steps.fidelity:run"),
     "distributions": Kind(1, "kdscope.study.steps.distributions:run", device=True, extra="train"),
     "stats": Kind(5, "kdscope.study.steps.stats:run"),
-    "report": Kind(1, "kdscope.study.steps.report:run", reads_tables=True),
+    "report": Kind(2, "kdscope.study.steps.report:run", reads_tables=True),
 }

@@ -10,7 +10,11 @@ from kdscope.study.context import StepContext
 def run(
     fields: dict[str, Any], inputs: dict[str, list[Path]], out: Path, context: StepContext
 ) -> dict[str, Any]:
-    """Build ``index.html``; the driver publishes it as ``report/index.html``."""
-    study = fields["study"]
-    page = build(context.run_dir / "tables", study, out, command=f"kdscope run {study['name']}")
+    """Build ``index.html``; the driver publishes it as ``report/index.html``.
+
+    It leads to the viewer of every answer, which is built beside it when the run has ended.
+    """
+    study, tables = fields["study"], context.run_dir / "tables"
+    viewer = "viewer/index.html" if (tables / "generations.parquet").is_file() else None
+    page = build(tables, study, out, command=f"kdscope run {study['name']}", viewer=viewer)
     return {"bytes": page.stat().st_size}
