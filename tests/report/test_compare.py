@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import kdscope
 from kdscope import tables
 from kdscope.cli import app
-from kdscope.errors import DataError, TableError
+from kdscope.errors import DataError, TableError, UserError
 from kdscope.report.compare import as_json, as_text, compare_files, write_html
 
 MEASURES = {
@@ -334,3 +334,87 @@ def test_terminal_page_and_command(write, truth, tmp_path):
     result = CliRunner().invoke(app, ["compare", *map(str, paths), "--json", "--resamples", "100"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"][0]["n"] == 60
+
+
+# -- scored options, and BLEU by other conventions ----------------------------------------------------
+
+
+def scored(model, logprobs, gold):
+    return [
+        {"model": model, "task": "gsm8k", "item": str(i), "option": option, "logprob": float(value),
+         "gold": option == gold[i]}
+        for i, row in enumerate(logprobs) for option, value in zip("ABCD", row, strict=True)
+    ]  # fmt: skip
+
+
+def test_capa_where_options_are_scored_equals_lm_sim(write):
+    from lmsim.metrics import CAPA
+
+    rng = np.random.default_rng(0)
+    gold = list(rng.choice(list("ABCD"), 80))
+    first = rng.normal(0, 1, (80, 4)) + 2 * (np.array(gold)[:, None] == list("ABCD"))
+    second = first + rng.normal(0, 1, (80, 4))
+    paths = []
+    for name, scores in (("teacher", first), ("student", second)):
+        answers = ["ABCD"[i] for i in scores.argmax(axis=1)]
+        paths.append(write(name, rows(name, answers, gold)))
+        tables.write(
+            "choices", scored(name, scores, gold), paths[-1].with_name(f"{name}.choices.parquet")
+        )
+    document = run(*paths)
+    (pair,) = document["pairs"]
+    p, q = (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True) for x in (first, second))
+    ids = ["ABCD".index(g) for g in gold]
+    expected = CAPA().compute_k(list(p), list(q), ids)
+    assert value(pair, "capa") == pytest.approx(expected, abs=1e-6)
+    assert pair["capa"]["low"] < value(pair, "capa") < pair["capa"]["high"]
+    assert value(pair, "option_kl") > 0
+    assert {"ece", "brier", "nll"} <= set(document["systems"][1])
+    assert "CAPA" in as_text(compare_files(paths, resamples=50))
+
+
+def test_option_logprobs_in_plain_records(tmp_path):
+    def write(name, shift):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(
+            json.dumps({
+                "task": "quiz", "item": i, "text": "The answer is A.", "gold": "A",
+                "option_logprobs": {"A": -0.2, "B": -1.0 - shift * i, "C": -2.0},
+            }) + "\n"
+            for i in range(12)
+        ))  # fmt: skip
+        return path
+
+    (pair,) = run(write("one", 0.0), write("two", 0.1))["pairs"]
+    assert value(pair, "option_agreement") == 1
+    assert value(pair, "option_kl") > 0
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(
+        json.dumps({"task": "q", "item": 1, "text": "A", "gold": "A", "option_logprobs": [1]})
+    )
+    with pytest.raises(DataError, match="option_logprobs"):
+        run(bad, tmp_path / "one.jsonl")
+
+
+def test_without_scored_options_capa_says_what_it_needs(write, truth):
+    gold, teacher, student = truth
+    (pair,) = run(write("t", rows("t", teacher, gold)), write("s", rows("s", student, gold)))[
+        "pairs"
+    ]
+    assert value(pair, "capa") is None
+    assert "log-probabilities" in pair["capa"]["signature"]
+
+
+def test_other_conventions_of_bleu_by_name(write, truth):
+    gold, teacher, student = truth
+    files = write("t", rows("t", teacher, gold)), write("s", rows("s", student, gold))
+    (pair,) = run(*files, bleu=["nltk", "nltk-characters"])["pairs"]
+    assert value(pair, "bleu_nltk_characters") > value(pair, "bleu_nltk") > 0
+    assert "tok:characters" in pair["bleu_nltk_characters"]["signature"]
+    assert "bleu_nltk_bleu1" not in pair
+    with pytest.raises(UserError, match="choose among nltk, nltk-bleu1"):
+        run(*files, bleu=["nltkk"])
+    shown = CliRunner().invoke(
+        app, ["compare", *map(str, files), "--bleu", "nltk", "--resamples", "50"]
+    )
+    assert "BLEU, nltk" in shown.output

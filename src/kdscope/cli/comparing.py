@@ -42,6 +42,10 @@ def compare(
     text_rows: Annotated[
         int, typer.Option(help="Texts compared at most, by an even sample of items; -1 for all.")
     ] = 30_000,
+    bleu: Annotated[
+        list[str] | None,
+        typer.Option(help="Also BLEU as others compute it: nltk, nltk-bleu1, nltk-characters."),
+    ] = None,
 ) -> None:
     """Compare prediction files of any origin: agreement, imitation, reasoning, wording, paired tests.
 
@@ -63,6 +67,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         text_rows=None if text_rows < 0 else text_rows,
+        bleu=[name for given in bleu or () for name in given.split(",")],
         progress=progress,
     )
     if html is not None:

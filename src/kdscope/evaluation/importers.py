@@ -28,10 +28,12 @@ class Imported(NamedTuple):
     Attributes:
         generations: rows of the ``generations`` table, in the order of the file.
         items: the items by task and id, in the order of their first answer.
+        choices: rows of the ``choices`` table, where the file has the options' log-probabilities.
     """
 
     generations: list[dict[str, Any]]
     items: list[Item]
+    choices: Sequence[dict[str, Any]] = ()
 
 
 def import_predictions(
@@ -60,7 +62,28 @@ def graded(answers: Sequence[Answer], system: str) -> Imported:
     """Answers that were read already, graded."""
     items = _items(answers)
     rows = [_row(answer, items[answer.task, answer.item], system) for answer in answers]
-    return Imported(rows, list(items.values()))
+    return Imported(rows, list(items.values()), choice_rows(answers, system))
+
+
+def choice_rows(answers: Sequence[Answer], system: str) -> list[dict[str, Any]]:
+    """Rows of the ``choices`` table of the answers that came with their options' log-probabilities.
+
+    The first sample of an item counts.
+    """
+    seen: set[tuple[str, str]] = set()
+    rows: list[dict[str, Any]] = []
+    for answer in answers:
+        if (answer.task, answer.item) in seen:
+            continue
+        seen.add((answer.task, answer.item))
+        rows += [
+            {
+                "model": system, "task": answer.task, "item": answer.item, "option": option,
+                "logprob": value, "gold": option == answer.gold.strip() if answer.gold else None,
+            }
+            for option, value in answer.logprobs
+        ]  # fmt: skip
+    return rows
 
 
 def _refuse_repeats(answers: Sequence[Answer]) -> None:

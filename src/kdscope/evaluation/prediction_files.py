@@ -6,7 +6,7 @@ The form of a file is told by its content. Plain JSON Lines has one object per a
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ class Answer(NamedTuple):
     question: str = ""
     finish_reason: str | None = None
     choice: str | None = None  # the letter of the likeliest option, where options were scored
+    logprobs: tuple[tuple[str, float], ...] = ()  # of each option, in nats, where they are known
 
 
 def read_answers(path: Path, task: str | None = None) -> Iterator[Answer]:
@@ -89,6 +90,7 @@ def _of_plain(record: Record) -> Answer:
         str(fields["gold"]),
         fields.get("prompt"),
         str(fields.get("question") or ""),
+        logprobs=option_logprobs(fields, record.where),
     )
 
 
@@ -150,8 +152,8 @@ def _likelihoods(responses: Any) -> list[float]:
     return [float(value) for value, _ in pairs]
 
 
-def _likeliest(record: Record, scores: list[float]) -> dict[str, str]:
-    """The likeliest option as a letter and its text, and the gold option's letter."""
+def _likeliest(record: Record, scores: list[float]) -> dict[str, Any]:
+    """The likeliest option as a letter and its text, the gold option's letter, and all scores."""
     letters = "ABCDEFGHIJ"
     target = str(record.fields["target"])
     if not target.isdecimal() or int(target) >= len(scores) or len(scores) > len(letters):
@@ -161,7 +163,22 @@ def _likeliest(record: Record, scores: list[float]) -> dict[str, str]:
         )
     best = max(range(len(scores)), key=scores.__getitem__)
     text = _continuation(record.fields.get("arguments"), best)
-    return {"choice": letters[best], "gold": letters[int(target)], "text": text}
+    logprobs = tuple(zip(letters, scores, strict=False))
+    return {
+        "choice": letters[best], "gold": letters[int(target)], "text": text, "logprobs": logprobs,
+    }  # fmt: skip
+
+
+def option_logprobs(fields: Mapping[str, Any], where: str) -> tuple[tuple[str, float], ...]:
+    """Log-probabilities of the options from a plain record's ``option_logprobs``, if it has them."""
+    given = fields.get("option_logprobs") or {}
+    try:
+        return tuple((str(option), float(value)) for option, value in given.items())
+    except (AttributeError, TypeError, ValueError):
+        raise DataError(
+            f"{where}: 'option_logprobs' must give each option its log-probability, as in "
+            f'{{"A": -0.3, "B": -1.4}}, not {given!r}'
+        ) from None
 
 
 def _continuation(arguments: Any, place: int) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 from kdscope.data.forms import same_answer
 from kdscope.fidelity.agreement import MEASURES as ANSWERS
 from kdscope.fidelity.agreement import flag_columns
+from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.fidelity.calibration import CALIBRATION
 from kdscope.fidelity.choices import OPTION_MEASURES
 from kdscope.fidelity.noise import NOISE
@@ -110,6 +111,7 @@ MEASURES: dict[str, dict[str, Measure]] = {
     },
     "teacher": _link_measures(_OF_TEACHER),
     "sft_student": _link_measures({}),
+    "wording": _ratios(*map(measure_name, CONVENTIONS)),
     "groups": {},  # by the groups that the items have: kdscope.fidelity.inheritance
     "tokens": _token_measures(),
     "samples": {name: Measure(statistic, "sampled") for name, statistic in NOISE.items()},

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kdscope.fidelity.agreement import AnswerBook, by_chance
+from kdscope.fidelity.bleu_conventions import CONVENTIONS, Grams, bleu, measure_name, prepare
 from kdscope.fidelity.calibration import calibration_columns
 from kdscope.fidelity.choices import Scored, align, option_columns, read_choices
 from kdscope.fidelity.columns import (
@@ -32,6 +33,7 @@ from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array, Design
 from kdscope.stats.design import codes
 
+WORDED = 30_000  # texts whose BLEU is taken by other conventions, at most
 Frame = pa.Table | pd.DataFrame | Iterable[Mapping[str, Any]]
 
 
@@ -78,6 +80,7 @@ def read_runs(
         run.columns = _spread(run_columns(rows), _places(index, rows), len(index))
     _add_links(runs, fidelity, index, chance)
     _add_groups(runs, _groups_of(index, asked, solutions or {}))
+    _add_conventions(runs, generations, index)
     _add_tokens(runs, distributions, index, plan)
     _add_samples(runs, every, index)
     _add_choices(runs, choices, index)
@@ -99,6 +102,47 @@ def _add_links(
         known = places >= 0
         columns = link_columns(rows[known], chance[places[known]])
         run.link(*key[len(SYSTEM) :], _spread(columns, places[known], len(index)))
+
+
+def _add_conventions(
+    runs: Mapping[tuple[Any, ...], Run], generations: Frame, index: pd.MultiIndex
+) -> None:
+    """BLEU with the teacher's text by other conventions, on an even sample of the items."""
+    rows = frame(generations, [*SYSTEM, "task", "item", "sample", "text"])
+    rows = rows[(rows["sample"].fillna(0) == 0) & rows["text"].notna()]
+    links = [
+        (run, reference)
+        for run in runs.values()
+        for relation, reference in run.links
+        if relation == "teacher"
+    ]
+    count = min(len(index), max(1, WORDED // max(1, len(links))))
+    chosen = np.unique(np.linspace(0, len(index) - 1, count).astype(int))
+    texts = {
+        str(key[0]): own.set_index(["task", "item"])["text"].reindex(index[chosen])
+        for key, own in _groups(rows, ("model",))
+    }
+    grams: dict[str, list[Grams | None]] = {}
+    for run, reference in links:
+        mine, theirs = texts.get(run.system["model"]), texts.get(reference)
+        if mine is None or theirs is None:
+            continue
+        columns: dict[str, Array] = {}
+        for name, how in CONVENTIONS.items():
+            key = f"{reference}\0{name}"
+            if key not in grams:
+                grams[key] = [prepare(t, how) if _written(t) else None for t in theirs]
+            values, counted = np.zeros(len(index)), np.zeros(len(index))
+            for place, text, right in zip(chosen, mine, grams[key], strict=True):
+                if right is not None and _written(text):
+                    values[place] = bleu(prepare(text, how), right) / 100
+                    counted[place] = 1.0
+            columns |= {measure_name(name): values, f"{measure_name(name)}_n": counted}
+        run.link("wording", reference, columns)
+
+
+def _written(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _groups_of(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from kdscope.fidelity.accuracies import main_runs
 from kdscope.fidelity.answer_model import answer_model
+from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.fidelity.cell_rows import CellRows, count_of, difference
 from kdscope.fidelity.certainty import family_rows, mcnemar_rows, power_rows
 from kdscope.fidelity.columns import BY_EXTRACTOR, MEASURES, TAILS
@@ -30,7 +31,7 @@ from kdscope.stats.proportions import wilson
 MOSTLY_INVALID = 0.5
 MARGIN = 0.02
 SHARED = ("train_limit", "decoding", "evaluation_prompt")  # as `kdscope.study.grid` has them
-TO_TEACHER = ("teacher", "tokens", "samples", "options", "calibration")
+TO_TEACHER = ("teacher", "wording", "tokens", "samples", "options", "calibration")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
 GAINS = {
     "agreement": "gain_in_agreement",
@@ -221,8 +222,8 @@ def _fidelity_rows(maker: CellRows, cell: Sequence[Run], teachers: Mapping[str, 
             for name in (*MEASURES[relation], *(TAILS if relation == "tokens" else ())):
                 levels = [run.levels.get((relation, reference, name)) for run, reference in links]
                 made = maker.rows(name, cell, levels, **fields)
-                for row in made if relation == "tokens" else ():
-                    row["signature"] += "|few-items:t"
+                for row in made:
+                    row["signature"] = _signature(relation, name, row["signature"])
                 rows += made
     rows += _group_rows(maker, cell)
     own = [(run, ref) for run in cell for relation, ref in run.links if relation == "sft_student"]
@@ -231,6 +232,14 @@ def _fidelity_rows(maker: CellRows, cell: Sequence[Run], teachers: Mapping[str, 
         label = name if name.startswith("flips") else f"self_{name}"
         rows += maker.rows(label, cell, levels)
     return rows
+
+
+def _signature(relation: str, measure: str, signature: str) -> str:
+    """What a relation adds to the signature of its measures."""
+    if relation == "wording":
+        own = next(c.signature for n, c in CONVENTIONS.items() if measure_name(n) == measure)
+        return f"{own}|{signature}"
+    return f"{signature}|few-items:t" if relation == "tokens" else signature
 
 
 def _group_rows(maker: CellRows, cell: Sequence[Run]) -> list[Row]:

@@ -83,6 +83,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("brier:multiclass", "measure", "over all options"),
     (r"p:bootstrap|cohen-dz:paired|exchangeable|se:.*|reml|likelihood-ratio|ties:mean", "", ""),
     (r"selection:validation|candidates:.*|validation:.*|items-pooled|runs:1|pairs-of:.*", "", ""),
+    (r"bleu:sentence-mean|nrefs:.*|case:.*|eff:.*|smooth:.*|tok:.*|orders:.*|as:.*", "", ""),
     (r"collapse-rate:runs|items:.*", "", ""),
     (r"nll:options|ece|ace|capa.*|consistency:families|kappa:.*|within-task", "", ""),
 )

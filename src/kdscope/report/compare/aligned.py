@@ -13,11 +13,20 @@ import pandas as pd
 
 from kdscope.data.tasks import TASKS
 from kdscope.fidelity.agreement import AnswerBook, Answers, columns
+from kdscope.fidelity.calibration import calibration_columns
+from kdscope.fidelity.choices import align, option_columns
 from kdscope.fidelity.noise import noise_columns, self_agreement
 from kdscope.fidelity.overlap import partners
 from kdscope.fidelity.reasoning import by_answer_columns
 from kdscope.report.compare.inputs import System, name_items
-from kdscope.report.compare.texts import COUNTS, MEASURES, Progress, Texts, measure_texts
+from kdscope.report.compare.texts import (
+    COUNTS,
+    MEASURES,
+    Progress,
+    Texts,
+    by_conventions,
+    measure_texts,
+)
 from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array
 from kdscope.stats.design import Design, codes
@@ -65,6 +74,7 @@ class Aligned:
             self.matched.append(len(rows))
             self.columns.append(_spread(table, target, len(self.index)))
         self._add_noise(book)
+        self._add_options()
 
     def _places(self, system: System) -> np.ndarray:
         """The reference's place of each of the system's items, -1 where the reference lacks it."""
@@ -83,6 +93,31 @@ class Aligned:
                 self.columns[place]["own_agreement"] = np.where(defined, agreement, 0.0)
             if place and own is not None and codes[0] is not None:
                 self.columns[place] |= noise_columns(codes[0], own)
+
+    def _add_options(self) -> None:
+        """Columns of scored options: each system's calibration, and what it shares with the first."""
+        reference = self.systems[0].choices
+        for place, system in enumerate(self.systems):
+            if system.choices is None:
+                continue
+            own = calibration_columns(system.choices.p, system.choices.gold)
+            self.columns[place] |= self._on_items(own, system.choices.keys)
+            if place and reference is not None:
+                p, q = align(reference, system.choices)
+                pair = option_columns(p.p, q.p, q.gold, q.options)
+                self.columns[place] |= self._on_items(pair, q.keys)
+
+    def _on_items(
+        self, columns: Mapping[str, Array], keys: Sequence[tuple[str, str]]
+    ) -> dict[str, Array]:
+        """Columns over scored items as columns over the comparison's."""
+        spread = {name: np.zeros(len(self.index)) for name in columns}
+        if keys:
+            places = self.index.get_indexer(pd.MultiIndex.from_tuples(keys))
+            known = places >= 0
+            for name, values in columns.items():
+                spread[name][places[known]] = values[known]
+        return spread
 
     def mismatches(self) -> list[str]:
         """What items the systems do not share with the reference."""
@@ -172,7 +207,13 @@ def _sample_codes(system: System, book: AnswerBook, index: pd.MultiIndex) -> np.
     return table
 
 
-def add_texts(table: Aligned, chosen: np.ndarray, progress: Progress, notes: list[str]) -> None:
+def add_texts(
+    table: Aligned,
+    chosen: np.ndarray,
+    progress: Progress,
+    notes: list[str],
+    conventions: Sequence[str] = (),
+) -> None:
     """Add the columns of overlaps and steps of the chosen items to the systems."""
     reference = table.systems[0].headline["text"]
     if not len(chosen) or reference.isna().all():
@@ -190,8 +231,13 @@ def add_texts(table: Aligned, chosen: np.ndarray, progress: Progress, notes: lis
             "(--text-rows sets how many)"
         )
     partner = partners([table.task[i] for i in chosen], [table.item[i] for i in chosen])
-    for place, found in enumerate(measure_texts(Texts(texts[0], texts[1:], partner), progress), 1):
+    given = Texts(texts[0], texts[1:], partner)
+    others = by_conventions(given, conventions)
+    for place, found in enumerate(measure_texts(given, progress), 1):
         own = table.columns[place]
+        for name, values in others[place - 1].items():
+            own[name] = _placed(np.nan_to_num(values), chosen, table)
+            own[f"{name}_n"] = _placed(np.isfinite(values), chosen, table)
         for name in (*MEANS, *COUNTS):
             own[name] = _placed(np.nan_to_num(found[name]), chosen, table)
         for name, source in (

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kdscope.errors import UserError
 from kdscope.fidelity.agreement import MEASURES
+from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
+from kdscope.fidelity.calibration import CALIBRATION
+from kdscope.fidelity.choices import OPTION_MEASURES
 from kdscope.fidelity.noise import NOISE
 from kdscope.fidelity.overlap import SIGNATURES, corpus_bleu
 from kdscope.fidelity.reasoning import BY_ANSWER
@@ -100,6 +104,7 @@ def compare_files(
     resamples: int = RESAMPLES,
     seed: int = 0,
     text_rows: int | None = TEXT_ROWS,
+    bleu: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Compare prediction files with the first of them.
@@ -110,10 +115,26 @@ def compare_files(
         seed: of the resamples; 0 is a seed.
         text_rows: how many texts (items x systems) are compared at most, an even sample of the
             items beyond; 0 for none, None for all.
+        bleu: further conventions of BLEU, names of
+            :data:`kdscope.fidelity.bleu_conventions.CONVENTIONS`.
         progress: called with the number of texts compared and their total.
+
+    Raises:
+        UserError: a convention that does not exist.
     """
+    unknown = sorted(set(bleu) - set(CONVENTIONS))
+    if unknown:
+        raise UserError(
+            f"there is no convention of BLEU named {unknown[0]!r}; choose among "
+            f"{', '.join(CONVENTIONS)} (sacrebleu's is always computed)"
+        )
     return compare_systems(
-        read_systems(paths), resamples=resamples, seed=seed, text_rows=text_rows, progress=progress
+        read_systems(paths),
+        resamples=resamples,
+        seed=seed,
+        text_rows=text_rows,
+        bleu=bleu,
+        progress=progress,
     )
 
 
@@ -123,7 +144,7 @@ def compare(reference: str | Path, *others: str | Path, **options: Any) -> dict[
     Args:
         reference: Parquet as ``generations``, JSON Lines, lm-eval samples or an Inspect log.
         others: the files compared with it.
-        options: ``resamples``, ``seed``, ``text_rows`` and ``progress`` of :func:`compare_files`.
+        options: ``resamples``, ``seed``, ``text_rows``, ``bleu`` and ``progress`` of :func:`compare_files`.
 
     Example:
         >>> kdscope.compare("teacher.jsonl", "student.jsonl")["pairs"][0]["agreement"]["estimate"]
@@ -139,6 +160,7 @@ def compare_systems(
     resamples: int = RESAMPLES,
     seed: int = 0,
     text_rows: int | None = TEXT_ROWS,
+    bleu: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Compare systems that were read already; see :func:`compare_files`."""
@@ -151,7 +173,7 @@ def compare_systems(
     chosen = np.empty(0, np.intp)
     if others:
         chosen = choose(table.task, table.item, len(others), text_rows)
-        add_texts(table, chosen, progress, notes)
+        add_texts(table, chosen, progress, notes, bleu)
     comparison = Comparison([], [], [], notes, dict(pd.Series(table.task).value_counts(sort=False)))
     baseline: dict[str, tuple[float, Array]] = {}
     for batch in table.batches(resamples):
@@ -208,6 +230,8 @@ def _statistics() -> dict[str, tuple[Statistic, str]]:
         table[name] = (statistic, "reasoning:equation-f1>=0.8")
     for name, statistic in NOISE.items():
         table[name] = (statistic, "samples:pairwise")
+    for name, statistic in OPTION_MEASURES.items():
+        table[name] = (statistic, f"{name}|options:softmax")
     return table
 
 
@@ -238,6 +262,9 @@ class _Maker:
         ):
             if self._has(bottom):
                 measures[name] = self._measure(name, bootstrap.ratio(top, bottom), name)
+        if self._has("calibrated"):
+            for name, statistic in CALIBRATION.items():
+                measures[name] = self._measure(name, statistic, f"{name}|options:softmax")
         return SystemSummary(own.name, len(own.headline), measures)
 
     def pair(self, table: Aligned, place: int) -> Pair:
@@ -255,6 +282,15 @@ class _Maker:
             else:
                 kind = "kappa:accuracy-corrected|within-task" if name == "kappa" else kind
                 measures[name] = self._measure(name, statistic, kind)
+        for name, how in CONVENTIONS.items():
+            label = measure_name(name)
+            if f"{self.prefix}{label}_n" not in self.draws.place:
+                continue
+            if not self._has(f"{label}_n"):
+                measures[label] = absent(_missing("bleu"))
+            else:
+                ratio = bootstrap.ratio(label, f"{label}_n")
+                measures[label] = self._measure(label, ratio, how.signature)
         measures["mcnemar_p"] = self._mcnemar() if gold else absent("gold answers")
         names = table.systems[0].name, table.systems[place].name
         return Pair(*names, table.matched[place], measures)
@@ -274,7 +310,8 @@ class _Maker:
 
     def _measure(self, name: str, statistic: Statistic, kind: str) -> Estimate:
         found = bootstrap.estimate(self.draws, statistic, prefix=self.prefix)
-        sampled = self.sampled if name not in MEASURES and name not in _PROPORTIONS else ""
+        ofall = name in MEASURES or name in _PROPORTIONS or name in OPTION_MEASURES
+        sampled = self.sampled if not ofall else ""
         signature = f"{kind}{sampled}|{found.signature}"
         if not math.isfinite(found.estimate):
             return absent("defined values", signature)
@@ -307,6 +344,8 @@ def _base(name: str) -> str:
         return "counted"
     if name in NOISE:
         return "sampled"
+    if name in OPTION_MEASURES:
+        return "graded_options" if name == "capa" else "scored_options"
     if name in BY_ANSWER:
         return "both"
     if name == "arithmetic_validity":
@@ -321,6 +360,8 @@ def _missing(name: str) -> str:
         "counted": "valid answers",
         "sampled": "several samples of both systems",
         "both": "answers with equations",
+        "scored_options": "log-probabilities of the options in both files",
+        "graded_options": "log-probabilities of the options in both files, and gold answers",
         "steps": "equations",
         "stepped": "equations",
         "floors": "texts of several items",

@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from kdscope import tables
 from kdscope.data.forms import same_answer
 from kdscope.data.records import Item
 from kdscope.data.tasks import TASKS, find_task
 from kdscope.errors import DataError, TableError
 from kdscope.evaluation.extraction import extract
-from kdscope.evaluation.importers import graded, import_predictions
-from kdscope.evaluation.prediction_files import Answer
+from kdscope.evaluation.importers import choice_rows, graded, import_predictions
+from kdscope.evaluation.prediction_files import Answer, option_logprobs
+from kdscope.fidelity.choices import Scored, read_choices
 
 KEYS = ["task", "item"]
 _WANTED = ["model", *KEYS, "sample", "seed", "text", "answer_flexible", "valid", "correct", "score"]
@@ -40,6 +42,7 @@ class System:
         questions: (task, item) -> question, where the file brings them.
         notes: what was found wrong with the file.
         gold: (task, item) -> gold answer, where the file brings them.
+        choices: probabilities of the options, where they were scored.
     """
 
     name: str
@@ -48,6 +51,7 @@ class System:
     questions: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     gold: dict[tuple[str, str], str] = field(default_factory=dict)
+    choices: Scored | None = None
 
     @property
     def keys(self) -> pd.MultiIndex:
@@ -101,23 +105,28 @@ def read_system(path: Path, name: str | None = None) -> System:
     notes: list[str] = []
     questions: dict[tuple[str, str], str] = {}
     gold: dict[tuple[str, str], str] = {}
+    choices: Sequence[dict[str, Any]] = ()
     if path.suffix == ".parquet":
         rows = _of_parquet(path)
+        beside = path.with_name(f"{path.stem}.choices.parquet")
+        choices = tables.read("choices", beside).to_pylist() if beside.is_file() else ()
     else:
         plain = _plain_records(path)
         if plain is None:
             imported = import_predictions(path)
             rows, items = pd.DataFrame(imported.generations), imported.items
+            choices = imported.choices
         else:
             if not plain:
                 raise DataError(f"{path} holds no answer, so there is nothing to compare")
-            rows, items = _of_plain(plain, path.stem, notes)
+            rows, items, choices = _of_plain(plain, path.stem, notes)
         questions = {(item.task, item.item): item.question for item in items if item.question}
         gold = {(item.task, item.item): item.gold for item in items}
     if not len(rows):
         raise DataError(f"{path} holds no answer, so there is nothing to compare")
     headline, samples = _headline(_tidy(rows), notes)
-    return System(name or path.stem, headline, samples, questions, notes, gold)
+    scored = read_choices(pd.DataFrame(choices)) if choices else None
+    return System(name or path.stem, headline, samples, questions, notes, gold, scored)
 
 
 def _of_parquet(path: Path) -> pd.DataFrame:
@@ -249,10 +258,14 @@ def _plain_records(path: Path) -> list[dict[str, Any]] | None:
 
 def _of_plain(
     records: list[dict[str, Any]], name: str, notes: list[str]
-) -> tuple[pd.DataFrame, list[Item]]:
-    """Rows and items of plain records; without gold, answers are extracted and not graded."""
+) -> tuple[pd.DataFrame, list[Item], list[dict[str, Any]]]:
+    """Rows, items and scored options of plain records.
+
+    Without gold, answers are extracted and not graded.
+    """
     seen: set[tuple[str, str, int]] = set()
     repeated: list[tuple[str, str]] = []
+    read: list[Answer] = []
     graded_answers: list[Answer] = []
     bare: list[Answer] = []
     given: list[dict[str, Any]] = []
@@ -263,6 +276,7 @@ def _of_plain(
             repeated.append((answer.task, answer.item))
             continue
         seen.add((answer.task, answer.item, answer.sample))
+        read.append(answer)
         absent += record.get("text") is None and record.get("answer") is None
         if record.get("answer") is not None:
             given.append(
@@ -290,7 +304,8 @@ def _of_plain(
         notes.append(f"{len(bare)} answers come without gold")
     if given:
         parts.append(_tidy(pd.DataFrame(given)).rename(columns={"answer": "answer_flexible"}))
-    return pd.concat(parts, ignore_index=True), found.items if found else []
+    options = choice_rows(read, name)
+    return pd.concat(parts, ignore_index=True), found.items if found else [], options
 
 
 def _answer(record: dict[str, Any], where: str) -> Answer:
@@ -308,6 +323,7 @@ def _answer(record: dict[str, Any], where: str) -> Answer:
         str(record.get("text") or ""),
         str(record.get("gold") or ""),
         question=str(record.get("question") or ""),
+        logprobs=option_logprobs(record, where),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.report import theme
 from kdscope.report.compare.comparison import Comparison, Pair
 from kdscope.report.compare.statement import Statement, known, quantity, statements
@@ -26,6 +27,11 @@ _SHOWN = (
     ("bleu_floor", "its floor", 1),
     ("rouge_l", "ROUGE-L", 1),
     ("equation_f1", "equation F1", 1),
+)
+_OPTIONS = (
+    ("capa", "CAPA", 1),
+    ("option_agreement", "same likeliest option, %", 100),
+    ("option_kl", "KL over options, nats", 1),
 )
 
 
@@ -94,16 +100,23 @@ def tables(comparison: Comparison) -> list[Table]:
     found = [systems]
     if comparison.pairs:
         reference = comparison.pairs[0].reference
+        scored = any(known(pair.measures["option_agreement"]) for pair in comparison.pairs)
+        others = [
+            (measure_name(name), f"BLEU, {name}", 1)
+            for name in CONVENTIONS
+            if measure_name(name) in comparison.pairs[0].measures
+        ]
+        shown = (*_SHOWN, *others, *(_OPTIONS if scored else ()))
         rows = [
             [
                 pair.other,
                 pair.n,
-                *(quantity(pair.measures[name], scale) for name, _, scale in _SHOWN),
+                *(quantity(pair.measures[name], scale) for name, _, scale in shown),
                 p_value(pair.measures["mcnemar_p"].estimate),
             ]
             for pair in comparison.pairs
         ]
-        heads = ["system", "n", *(label for _, label, _ in _SHOWN), "McNemar p"]
+        heads = ["system", "n", *(label for _, label, _ in shown), "McNemar p"]
         signature = comparison.pairs[0].measures["agreement"].signature
         found.append(Table("pairs", f"Compared with {reference}", heads, rows, note=signature))
     if comparison.gains:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdscope.fidelity.bleu_conventions import measure_name, score
 from kdscope.fidelity.equations import parse
 from kdscope.fidelity.overlap import over_items, partners
 from kdscope.fidelity.reasoning import compare_steps
@@ -63,6 +64,19 @@ def _in_ring(partner: NDArray[np.intp]) -> NDArray[np.intp]:
             order.append(place)
             place = int(partner[place])
     return np.array(order, np.intp)
+
+
+def by_conventions(texts: Texts, names: Sequence[str]) -> list[dict[str, NDArray[np.float64]]]:
+    """Per system sentence BLEU [I] by other conventions (:data:`CONVENTIONS`), 0 to 100."""
+    return [
+        {
+            measure_name(name): np.array(
+                [score(mine, right, name) for mine, right in zip(own, texts.reference, strict=True)]
+            )
+            for name in names
+        }
+        for own in texts.systems
+    ]
 
 
 def measure_texts(texts: Texts, progress: Progress) -> list[dict[str, NDArray[np.float64]]]:

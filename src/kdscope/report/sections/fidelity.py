@@ -23,6 +23,14 @@ _MEASURES = {
 }
 
 
+_BLEU = {
+    "bleu": Column("sacrebleu"),
+    "bleu_nltk": Column("nltk, words"),
+    "bleu_nltk_bleu1": Column("nltk, BLEU-1"),
+    "bleu_nltk_characters": Column("nltk, characters"),
+}
+
+
 def section(results: Results, found: list[Choice]) -> Section:
     """Agreement, kappa, self-agreement and text overlap with floors."""
     agreement = results.level("agreement")
@@ -42,6 +50,7 @@ def section(results: Results, found: list[Choice]) -> Section:
     tables = [
         table(results, "fidelity", caption, _MEASURES),
         by_task(results, "agreement", "Agreement with the teacher by task, %"),
+        table(results, "bleu-conventions", "BLEU with the teacher's text, by convention", _BLEU),
     ]
     made = [
         _wrong(results),
