@@ -156,11 +156,18 @@ def view(
 ) -> None:
     """Serve a run's report and viewer to this machine's browser, on 127.0.0.1 only.
 
+    While the run is going on, a page says where it stands.
+
     Example: `kdscope view runs/quickstart`
     """
     from kdscope.report.serve import serve
+    from kdscope.study.live import watcher
 
-    folder = run / "report" if (run / "report").is_dir() else run
+    is_run = (run / "plan.json").is_file()
+    folder = run / "report" if is_run or (run / "report").is_dir() else run
     serve(
-        folder, port, ready=lambda address: say(f"serving {folder} at {address} (Ctrl-C ends it)")
+        folder,
+        port,
+        live=watcher(run) if is_run else None,
+        ready=lambda address: say(f"serving {folder} at {address} (Ctrl-C ends it)"),
     )
