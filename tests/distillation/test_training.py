@@ -138,7 +138,7 @@ def test_rollouts_are_keyed_and_need_no_teacher_text(tmp_path):
     assert first == again
     assert first != other
     assert all(len(r.response) <= 10 for r in first)
-    coins = [Rollouts(0.5, 1.0, 10, seed=5).chosen(step) for step in range(400)]
+    coins = [Rollouts(0.5, 1.0, 10, seed=5).chosen(step, 1)[0] for step in range(400)]
     assert 160 < sum(coins) < 240
 
 

@@ -1,13 +1,16 @@
 """Rollouts: sequences that the student samples while it is trained."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from kdscope.data.collation import Encoded
+from kdscope.distillation.paper_text import every_position
 from kdscope.generation.decoding import generate, uniform_draws
 from kdscope.generation.settings import Decoding
+from kdscope.models.loading import padding_id
 from kdscope.models.states import put_head_back, take_head_out
 
 
@@ -21,6 +24,7 @@ class Rollouts:
         max_new_tokens: longest rollout.
         seed: keys the coin and every draw.
         batch_size: rows decoded together.
+        per_coin: sequences of a window that share a coin; None for the whole optimizer step.
     """
 
     fraction: float
@@ -28,10 +32,18 @@ class Rollouts:
     max_new_tokens: int
     seed: int
     batch_size: int = 64
+    per_coin: int | None = None
 
-    def chosen(self, optimizer_step: int) -> bool:
-        """Whether this optimizer step is on-policy: a coin keyed by seed and step."""
-        return bool(uniform_draws(self.seed, f"coin/{optimizer_step}", 1)[0] < self.fraction)
+    def chosen(self, optimizer_step: int, count: int) -> list[bool]:
+        """For each of ``count`` sequences whether it is a rollout: coins keyed by seed and step."""
+        if self.per_coin is None:
+            return [self._coin(f"coin/{optimizer_step}")] * count
+        blocks = range(math.ceil(count / self.per_coin))
+        coins = [self._coin(f"coin/{optimizer_step}/{block}") for block in blocks]
+        return [coins[place // self.per_coin] for place in range(count)]
+
+    def _coin(self, key: str) -> bool:
+        return bool(uniform_draws(self.seed, key, 1)[0] < self.fraction)
 
     def sample(
         self,
@@ -58,3 +70,38 @@ class Rollouts:
             Encoded(example.id, example.prompt, answer.tokens)
             for example, answer in zip(examples, answers, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class RetokenisedRollouts(Rollouts):
+    """Rollouts as the paper's reference makes them: written out, read again, trained on whole.
+
+    Prompt and answer are decoded without special tokens and tokenised anew, so that the end token is
+    lost, and every position counts (:func:`every_position`).
+
+    Attributes:
+        prompts: prompt of each example by id.
+        max_length: tokens that are kept.
+    """
+
+    prompts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    max_length: int = 256
+
+    def sample(
+        self,
+        model,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: Sequence[Encoded],
+        optimizer_step: int,
+    ) -> list[Encoded]:
+        """The student's own answers to the prompts of these examples, every position supervised."""
+        asked = [Encoded(example.id, self.prompts[example.id], ()) for example in examples]
+        answered = super().sample(model, tokenizer, asked, optimizer_step)
+        return [
+            every_position(self._again(tokenizer, example), padding_id(tokenizer))
+            for example in answered
+        ]
+
+    def _again(self, tokenizer: PreTrainedTokenizerBase, example: Encoded) -> Encoded:
+        text = tokenizer.decode([*example.prompt, *example.response], skip_special_tokens=True)
+        return Encoded(example.id, tuple(tokenizer(text)["input_ids"][: self.max_length]), ())

@@ -142,18 +142,30 @@ class DistillationTrainer(Trainer):
         window = next(epoch_iterator, None)
         if window is None:
             return [], None
-        part = share(window, self.args.process_index, self.args.world_size)
-        rolled = self.rollouts is not None and self.rollouts.chosen(self.state.global_step)
-        if rolled:
-            part = part._replace(examples=self._roll_out(part.examples))
-        own = part.examples if part.counts else []
+        parts = self._parts(window)
+        own = [example for part, _ in parts if part.counts for example in part.examples]
         tokens = sum(len(example.response) for example in own)
         sums = torch.tensor([tokens, len(own)], device=device)
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums, "sum")
         self.supervised_tokens += int(sums[0])  # type: ignore[index]
         total = sums[0 if self.reduction == "token" else 1]  # type: ignore[index]
-        return [{"part": part, "rolled": rolled}], total
+        return [{"parts": parts}], total
+
+    def _parts(self, window: Sequence[Encoded]) -> list[tuple[Share, bool]]:
+        """This process's share of a window: its text, and what its rollouts replace, apart."""
+        rank, world = self.args.process_index, self.args.world_size
+        part = share(window, rank, world)
+        if self.rollouts is None:
+            return [(part, False)]
+        coins = self.rollouts.chosen(self.state.global_step, len(window))
+        own = coins[rank::world] or coins[:1]
+        text = [example for example, coin in zip(part.examples, own, strict=True) if not coin]
+        rolled = [example for example, coin in zip(part.examples, own, strict=True) if coin]
+        groups = [(text, False), (self._roll_out(rolled) if rolled else [], True)]
+        if not (text and rolled):
+            return [(part._replace(examples=group), coin) for group, coin in groups if group]
+        return [(Share(group, part.counts, len(group)), coin) for group, coin in groups]
 
     def _roll_out(self, examples: Sequence[Encoded]) -> list[Encoded]:
         """Rollouts of these prompts, fewer at a time where memory runs out."""
@@ -188,7 +200,7 @@ class DistillationTrainer(Trainer):
         while True:
             before = self.seen
             try:
-                return self._window(model, inputs["part"], inputs["rolled"], num_items_in_batch)
+                return self._window(model, inputs["parts"], num_items_in_batch)
             except Exception as error:
                 alone = self.args.world_size == 1
                 if not (is_out_of_memory(error) and alone and self.micro_batch > 1):
@@ -199,14 +211,20 @@ class DistillationTrainer(Trainer):
             self.micro_batch = self.micro_batch // 2
 
     def _window(
-        self, model: nn.Module, part: Share, rolled: bool, total: Tensor | int | None
+        self,
+        model: nn.Module,
+        parts: Sequence[tuple[Share, bool]],
+        total: Tensor | int | None,
     ) -> Tensor:
-        batches = micro_batches(part, self.micro_batch)
-        signal = self._signal(rolled)
-        if signal is not None:
-            signal.prefetch([micro.examples for micro in batches])
+        batches: list[tuple[MicroBatch, bool]] = []
+        for part, rolled in parts:
+            own = micro_batches(part, self.micro_batch)
+            signal = self._signal(rolled)
+            if signal is not None:
+                signal.prefetch([micro.examples for micro in own])
+            batches += [(micro, rolled) for micro in own]
         loss = torch.zeros((), device=self.args.device)
-        for number, micro in enumerate(batches):
+        for number, (micro, rolled) in enumerate(batches):
             last = number + 1 == len(batches)
             # Gradients are exchanged once, with the last micro-batch of a window.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):

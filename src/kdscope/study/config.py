@@ -67,7 +67,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Objective = Literal[
     "nll", "forward_kl", "reverse_kl", "jsd", "jsd_normalised", "skew_kl", "skew_rkl", "tvd", "mse",
-    "adaptive_kl",
+    "adaptive_kl", "paper_forward_kl", "paper_reverse_kl", "paper_jsd",
 ]  # fmt: skip
 
 
@@ -240,13 +240,20 @@ class Server(_Record):
 
 
 class Study(_Record):
-    """A whole study."""
+    """A whole study.
+
+    ``losses: paper`` trains as the paper's reference does: its formulas, on every position of prompt
+    and answer (``docs/presets.md`` says what else).
+    """
+
+    later = frozenset({"losses", "server"})
 
     later = frozenset({"server"})
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
     conventions: Literal["kdscope", "paper"] = "kdscope"
+    losses: Literal["corrected", "paper"] = "corrected"
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (0,)
     teachers: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     students: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]

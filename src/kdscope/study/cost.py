@@ -251,7 +251,7 @@ def _cache(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str,
     count = _examples(fields)
     seconds = _forward(machine, weights, count * sum(length), count / 16)
     width = 2.0 * HIDDEN * (weights / 1e9) ** (1 / 3)
-    kept = count * length.answer
+    kept = count * (sum(length) if fields.get("positions") == "every" else length.answer)
     if fields["top_k"]:
         return Cost(machine.load + seconds, 4 * weights + 5e8, kept * 8 * fields["top_k"])
     bytes_each = 1 if fields["cache_dtype"] == "int8" else _bytes(fields["teacher"]["dtype"])

@@ -129,7 +129,8 @@ class _Estimate:
         length = train_length(fields["data"]["name"])
         seen = _examples(fields["data"]) * train["epochs"]
         steps = math.ceil(seen / train["batch_size"])
-        tokens, supervised = seen * sum(length), seen * length.answer
+        tokens = seen * sum(length)
+        supervised = tokens if fields.get("positions") == "every" else seen * length.answer
         head = 2 * student.head + (teacher.head if teacher else 0.0)
         own = 2 * self._forward(student, tokens, 1.5 * steps) + self._compute(2 * head * supervised)
         passes = steps * math.ceil(train["batch_size"] / REFERENCE_MICRO)
@@ -139,13 +140,16 @@ class _Estimate:
         if teacher:
             watching = self._forward(teacher, tokens, steps)
             reference += self._forward(teacher, tokens, passes)
-        share = fields["on_policy"]["probability"] if fields.get("on_policy") else 0.0
-        if share and teacher:
+        policy = fields.get("on_policy")
+        if policy and teacher:
+            share, batch = policy["probability"], train["batch_size"]
+            coins = math.ceil(batch / policy.get("sequences_per_coin", batch))
+            busy = 1 - (1 - share) ** coins  # share of the steps that decode anything
             longest = min(STRAGGLER * (train["max_length"] - length.prompt), 1.6 * length.answer)
-            one = longest * self._token(student, train["batch_size"])
-            rollouts = share * steps * one
+            rows = share * batch / busy if busy else 0.0
+            rollouts = busy * steps * longest * self._token(student, rows)
             reference_rollouts = share * passes * longest * self._token(student)
-            scoring = share * watching
+            scoring = self._forward(teacher, share * tokens, busy * steps)
         load = self._load(student)
         return _Seconds(
             load + own + rollouts + scoring, load + own + rollouts + watching, rollouts,

@@ -12,9 +12,14 @@ from kdscope.study.resolve import Resolved
 
 MANY = 20_000  # cells; more must be asked for
 _PARAMETERS = {
-    "beta": ("jsd", "jsd_normalised"),
+    "beta": ("jsd", "jsd_normalised", "paper_jsd"),
     "alpha": ("skew_kl", "skew_rkl"),
     "mu": ("adaptive_kl",),
+}
+PAPER_FORMS = {
+    "forward_kl": "paper_forward_kl",
+    "reverse_kl": "paper_reverse_kl",
+    "jsd": "paper_jsd",
 }
 _DEFAULTS = {"beta": 0.5, "alpha": 0.1, "mu": 0.5}
 EVALUATION = ("decoding", "evaluation_prompt")  # how everybody answers: nobody is trained anew
@@ -148,12 +153,14 @@ def _plain(value: Any, own: Decoding) -> Any:
 
 
 def _own_setting(study: Study, method: Method) -> dict[str, Any]:
-    soft = method.needs_teacher_states
+    soft, as_paper = method.needs_teacher_states, study.losses == "paper"
     return {
-        "objective": method.objective,
+        "objective": PAPER_FORMS.get(method.objective, method.objective)
+        if as_paper
+        else method.objective,
         **_DEFAULTS,
         "temperature": 1.0,
-        "scale_by_t2": False,
+        "scale_by_t2": as_paper,
         "hard_weight": 0.0,
         "teacher_noise": study.teacher_noise,
         "on_policy": method.on_policy,
@@ -183,7 +190,9 @@ def _effective(method: Method, settings: dict[str, Any]) -> dict[str, Any]:
         idle |= {"sampling_temperature"}
     if settings["on_policy"] == 1.0:
         result["sequences"] = "reference"  # never read: every step uses rollouts of its prompts
-    if settings["temperature"] == 1.0 and method.needs_teacher_states:
+    if method.needs_teacher_states and settings["objective"] == "paper_jsd":
+        result["temperature"] = 1.0  # the reference passes none to it
+    if result["temperature"] == 1.0 and method.needs_teacher_states:
         result["scale_by_t2"] = False
     return result | dict.fromkeys(idle)
 

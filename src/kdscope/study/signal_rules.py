@@ -20,6 +20,7 @@ class Mistake(NamedTuple):
 def signal_mistakes(study: Study) -> Iterator[Mistake]:
     """All of them, with their places in the study."""
     yield from _server_mistakes(study)
+    yield from _paper_mistakes(study)
     soft = [name for name in study.methods if name in METHODS and _soft(name)]
     if study.teacher_signal not in FEW_TOKENS or not soft:
         return
@@ -28,6 +29,28 @@ def signal_mistakes(study: Study) -> Iterator[Mistake]:
     for name in soft:
         yield from _setting_mistakes(study, ("methods", name), study.methods[name])
     yield from _setting_mistakes(study, ("ablations",), study.ablations)
+
+
+def _paper_mistakes(study: Study) -> Iterator[Mistake]:
+    """`losses: paper` has neither hard labels nor a signal of a few tokens."""
+    if study.losses != "paper":
+        return
+    if study.teacher_signal in FEW_TOKENS:
+        yield Mistake(
+            ("losses",),
+            f"the paper's losses need all of the teacher's logits, which teacher_signal: "
+            f"{study.teacher_signal} does not have; use cached or live",
+        )
+    for where, settings in [
+        *((("methods", name), written) for name, written in study.methods.items()),
+        (("ablations",), study.ablations),
+    ]:
+        if any(settings.hard_weight or ()):
+            yield Mistake(
+                (*where, "hard_weight"),
+                "has no place under losses: paper: the last position has no label (the reference "
+                "weighs the teacher's part with 1)",
+            )
 
 
 def _soft(method: str) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdscope.study.graph import Graph, system_name
-from kdscope.study.grid import Cell
+from kdscope.study.grid import PAPER_FORMS, Cell
 from kdscope.study.references import DataRef
 from kdscope.study.resolve import Resolved
 from kdscope.study.signal_rules import FEW_TOKENS
+
+PAPER_COIN = 4  # sequences that share an on-policy coin in the reference: its micro-batch
 
 
 class Training:
@@ -23,6 +25,7 @@ class Training:
         self.train = train
         self.data = self._data(resolved.data, self.split)
         self.widest = self.data  # all that any student is trained on
+        self.positions = {"positions": "every"} if self.study.losses == "paper" else {}
 
     def teacher_sft(self, teacher: str) -> str:
         """The fine-tuned teacher: one for all students, methods and seeds."""
@@ -111,6 +114,7 @@ class Training:
             "top_k": self.study.top_k if self.study.teacher_signal in FEW_TOKENS else None,
             **self._server(),
         }
+        fields |= self.positions
         inputs = self._teacher_input(teacher, adapted)
         if sequences == "teacher":
             inputs["texts"] = [self.texts(teacher, adapted, data)]
@@ -148,12 +152,7 @@ class Training:
             "method": cell.method,
             "objective": {"name": settings["objective"]} | {n: settings[n] for n in parameters},
             "sequences": settings["sequences"],
-            "on_policy": {
-                "probability": on_policy,
-                "sampling_temperature": settings["sampling_temperature"],
-            }
-            if on_policy
-            else None,
+            "on_policy": self._on_policy(settings) if on_policy else None,
             "teacher_noise": settings["teacher_noise"],
             "signal": signal,
             **(self._server() if signal == "server" else {}),
@@ -164,6 +163,7 @@ class Training:
             "init": settings["init"],
             "conventions": self.study.conventions,
         }
+        fields |= self.positions
         return self._trained("distill", cell_system(cell), fields, inputs)
 
     def _server(self) -> dict[str, Any]:
@@ -183,7 +183,16 @@ class Training:
             "prompt": self.study.prompt,
             "seed": seed,
             "conventions": self.study.conventions,
+            **self.positions,
         }
+
+    def _on_policy(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        found = {
+            "probability": settings["on_policy"],
+            "sampling_temperature": settings["sampling_temperature"],
+        }
+        as_paper = {"sequences_per_coin": PAPER_COIN, "retokenised": True}
+        return found | (as_paper if self.study.losses == "paper" else {})
 
     def _trained(
         self,
@@ -198,6 +207,8 @@ class Training:
 
     def _train(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: settings[name] for name in ("epochs", "learning_rate") if name in settings}
+        if self.study.losses == "paper" and settings.get("objective") in PAPER_FORMS.values():
+            own["reduction"] = "token" if settings["objective"] == "paper_jsd" else "sequence"
         return {**self.train, **own}
 
     def _data(self, ref: DataRef, split: Mapping[str, Any]) -> dict[str, Any]:

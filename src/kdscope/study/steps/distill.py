@@ -10,14 +10,15 @@ from kdscope.data.collation import Encoded
 from kdscope.distillation.cache import TeacherCache
 from kdscope.distillation.grouped import check_grouped
 from kdscope.distillation.noise import TeacherNoise
-from kdscope.distillation.rollouts import Rollouts
+from kdscope.distillation.paper_text import every_position, every_token
+from kdscope.distillation.rollouts import RetokenisedRollouts, Rollouts
 from kdscope.distillation.server import ServedTeacher
 from kdscope.distillation.shared import SharedTeacher, can_share
 from kdscope.distillation.signals import CachedTeacher, LiveTeacher, TeacherSignal
 from kdscope.distillation.training import Teaching, fit
 from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter, load_trained
-from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.models.loading import load_model, load_tokenizer, padding_id
 from kdscope.models.vocabulary import require_one_vocabulary
 from kdscope.study.context import StepContext
 from kdscope.study.signal_rules import FEW_TOKENS
@@ -41,12 +42,15 @@ def run(
     examples = text.train
     if fields["sequences"] == "teacher":
         examples = with_teacher_text(examples, inputs["texts"][0])
+    written = examples
+    if fields.get("positions") == "every":
+        text, examples = text.with_prompts(), _every(examples, fields["signal"], tokenizer)
     model = load_model(reference, path, context.device)
     if fields["init"] == "sft":
         student = load_trained(model, inputs["init"][0] / "model", trainable=True)
     else:
         student = add_adapter(model, train["lora"], fields["seed"])
-    teaching = _teaching(fields, inputs, context, examples, tokenizer, student)
+    teaching = _teaching(fields, inputs, context, written, tokenizer, student)
     trained = fit(
         student,
         tokenizer,
@@ -91,17 +95,34 @@ def _teaching(
         signal = CachedTeacher(cache, context.device)
     on_policy, rollouts = fields["on_policy"], None
     if on_policy:
-        rollouts = Rollouts(
-            on_policy["probability"],
-            on_policy["sampling_temperature"],
-            max(len(example.response) for example in examples),
-            fields["seed"],
-        )
+        rollouts = _rollouts(fields, examples)
     sigma = fields["teacher_noise"]
     if fields["signal"] in FEW_TOKENS:
         check_grouped(objective_of(fields["objective"]), sigma or 0.0)
     noise = TeacherNoise(sigma, fields["seed"], len(tokenizer)) if sigma else None
     return Teaching(signal, rollouts, live if rollouts else None, noise)
+
+
+def _every(examples: Sequence[Encoded], signal: str | None, tokenizer: Any) -> list[Encoded]:
+    """The examples as the paper's reference reads them: divergences everywhere, or the prompt's nll too."""
+    if signal is None:
+        return [every_token(example) for example in examples]
+    return [every_position(example, padding_id(tokenizer)) for example in examples]
+
+
+def _rollouts(fields: dict[str, Any], examples: Sequence[Encoded]) -> Rollouts:
+    """When and how the student's own sequences are used; ``examples`` as they were written."""
+    given, seed = fields["on_policy"], fields["seed"]
+    probability, temperature = given["probability"], given["sampling_temperature"]
+    longest = max(len(example.response) for example in examples)
+    if not given.get("retokenised"):
+        return Rollouts(probability, temperature, longest, seed)
+    return RetokenisedRollouts(
+        probability, temperature, longest, seed,
+        per_coin=given["sequences_per_coin"],
+        prompts={example.id: example.prompt for example in examples},
+        max_length=fields["train"]["max_length"],
+    )  # fmt: skip
 
 
 def _on_the_spot(

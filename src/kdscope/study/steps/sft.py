@@ -23,6 +23,8 @@ def run(
     text = training_text(
         data, context.locations.get(data["name"]), tokenizer, fields["prompt"], train["max_length"]
     )
+    if fields.get("positions") == "every":
+        text = text.with_prompts()
     model = add_adapter(load_model(reference, path, context.device), train["lora"], fields["seed"])
     trained = fit(
         model,

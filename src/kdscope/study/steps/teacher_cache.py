@@ -5,6 +5,7 @@ from typing import Any
 
 from kdscope.data.prompts import find_template, template_digest
 from kdscope.distillation.cache_writing import Source, write_cache
+from kdscope.distillation.paper_text import every_position
 from kdscope.distillation.server import ServedTopK, TeacherServer
 from kdscope.distillation.server_tokens import TokenReader
 from kdscope.distillation.signals import LiveTeacher
@@ -28,6 +29,8 @@ def run(
     examples = text.train
     if fields["sequences"] == "teacher":
         examples = with_teacher_text(examples, inputs["texts"][0])
+    if fields.get("positions") == "every":
+        examples = [every_position(example, padding_id(tokenizer)) for example in examples]
     written = write_cache(
         out,
         examples,

@@ -8,6 +8,7 @@ from kdscope.data import load_examples
 from kdscope.data.collation import Encoded, encode
 from kdscope.data.prompts import find_template
 from kdscope.data.records import Example
+from kdscope.distillation.paper_text import every_token
 
 
 class TrainingText(NamedTuple):
@@ -17,6 +18,13 @@ class TrainingText(NamedTuple):
     validation: list[Encoded]
     cut: int
     dropped: int
+
+    def with_prompts(self) -> "TrainingText":
+        """The same, every token supervised, the prompt's included: `positions: every` of a step."""
+        return self._replace(
+            train=[every_token(example) for example in self.train],
+            validation=[every_token(example) for example in self.validation],
+        )
 
     def measures(self) -> dict[str, int]:
         """For the manifest."""
