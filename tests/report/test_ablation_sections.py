@@ -75,3 +75,15 @@ def test_nobody_is_advised_an_ablation():
     for name in ("train_limit", "decoding", "evaluation_prompt", "teacher_noise"):
         assert _is_ablation(f'{{"{name}":1}}')
     assert not _is_ablation('{"temperature":2.0}')
+
+
+def test_a_teacher_asked_twice_is_one_teacher_on_the_first_screen():
+    own = {"student": None, "teacher": "big"}
+    rows = [
+        row("accuracy", "sft", 0.8) | own,
+        row("accuracy", "sft", 0.7, '{"decoding":"sample(t=1)"}') | own,
+        row("accuracy", "sft", 0.4),
+        row("accuracy", "sft", 0.3, '{"decoding":"sample(t=1)"}'),
+    ]
+    main = results(rows).level("accuracy")
+    assert sorted(main["estimate"]) == [0.4, 0.8]

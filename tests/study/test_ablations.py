@@ -203,3 +203,93 @@ evaluate: {tasks: [gsm8k, svamp], limit: 100, samples: 2}
     for step in build_plan(load_study(str(path))).steps.values():
         kinds.setdefault(step.kind, []).append(step.key)
     assert {kind: digest(sorted(keys))[:16] for kind, keys in kinds.items()} == STORED
+
+
+def test_the_papers_losses_are_their_own_steps_and_ours_keep_their_keys(plan):
+    ours, paper = (
+        plan(ablations={"temperature": [2]}),
+        plan(losses="paper", ablations={"temperature": [2]}),
+    )
+    assert plan(losses="corrected").steps.keys() == plan().steps.keys()
+    for kind in ("sft", "teacher_cache", "distill"):
+        assert not [s for s in paper.steps.values() if s.kind == kind and s.key in ours.steps]
+    forms = {
+        (step.fields["method"], step.system["settings"]): step.fields["objective"]
+        for step in steps(paper, "distill")
+    }
+    assert forms["fkl", "{}"]["name"] == "paper_forward_kl"
+    hot = forms["fkl", '{"temperature":2.0}']
+    assert (hot["temperature"], hot["scale_by_t2"]) == (2.0, True)
+    assert forms["gkd", "{}"] | {"name": "", "beta": 0} == {
+        "name": "", "beta": 0, "alpha": None, "mu": None, "temperature": 1.0, "scale_by_t2": False, "hard_weight": 0.0,
+    }  # fmt: skip
+    assert ("gkd", '{"temperature":2.0}') not in forms  # the reference's JSD has no temperature
+    gkd = steps(paper, "distill", method="gkd")[0]
+    assert gkd.fields["on_policy"]["sequences_per_coin"] == 4
+    assert gkd.fields["train"]["reduction"] == "token"
+    assert steps(paper, "distill", method="fkl")[0].fields["train"]["reduction"] == "sequence"
+    assert {s.fields.get("positions") for s in paper.steps.values() if s.kind == "sft"} == {"every"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [({"teacher_signal": "topk"}, "losses"), ({"ablations": {"hard_weight": [0.5]}}, "ablations.hard_weight")],
+)  # fmt: skip
+def test_what_the_papers_losses_cannot_be_is_refused(plan, changes, where):
+    with pytest.raises(ConfigError, match=where):
+        plan(losses="paper", **changes)
+
+
+def test_a_paper_formula_is_an_objective_of_any_study(plan):
+    found = plan(methods={"sft": {}, "fkl": {"objective": ["forward_kl", "paper_forward_kl"]}})
+    names = {step.fields["objective"]["name"] for step in steps(found, "distill")}
+    assert names == {"forward_kl", "paper_forward_kl"}
+    assert all("positions" not in step.fields for step in found.steps.values())
+
+
+def test_a_quantised_teacher_is_fine_tuned_once_and_is_the_reference_of_its_students(plan):
+    before, after = plan(), plan(ablations={"teacher_quantize": ["int8", "nf4"]})
+    new = fresh(before, after)
+    assert (new["sft"], new["teacher_cache"], new["teacher_texts"], new["distill"]) == (0, 2, 2, 6)
+    assert new["predict"] == 2 * (6 + 2)
+    for step in after.steps.values():
+        if step.kind in ("distill", "teacher_cache", "distributions") and step.key in before.steps:
+            assert "quantize" not in step.fields["teacher"]
+        if step.kind == "fidelity" and step.key not in before.steps:
+            own, teacher = step.fields["system"]["settings"], step.fields["teacher"]["settings"]
+            assert own == teacher
+            assert step.fields["sft_student"]["settings"] == "{}"
+    rounded = {s.fields["model"].get("quantize") for s in steps(after, "predict", student=None)}
+    assert rounded == {None, "int8", "nf4"}
+
+
+def test_a_teacher_may_be_rounded_by_its_entry(plan):
+    entry = {"model": "tiny-teacher", "quantize": "nf4"}
+    found = plan(teachers=[entry])
+    assert {c.teacher for c in found.cells} == {None, "tiny-teacher-nf4"}
+    whole = steps(found, "sft", student=None)
+    assert [s.key for s in whole] == [s.key for s in steps(plan(), "sft", student=None)]
+    both = plan(teachers=["tiny-teacher", entry])
+    assert len(steps(both, "sft", student=None)) == 1
+
+
+def test_a_student_cannot_be_rounded(plan):
+    with pytest.raises(ConfigError, match="only teachers are quantised"):
+        plan(students=[{"model": "tiny-student", "quantize": "int8"}])
+
+
+@pytest.mark.parametrize(
+    "entry", [{"quantize": "int4"}, {"attention": "fast"}, {"device_map": "gpu"}]
+)
+def test_words_of_a_model_entry_are_checked(plan, entry):
+    (name,) = entry
+    with pytest.raises(ConfigError, match=rf"teachers.0.{name}|teachers\[0\].{name}|{name}"):
+        plan(teachers=[{"model": "tiny-teacher", **entry}])
+
+
+def test_kernel_and_device_map_are_part_of_a_models_identity_once_written(plan):
+    plain, written = plan(), plan(teachers=[{"model": "tiny-teacher", "attention": "eager"}])
+    assert not [k for k, s in written.steps.items() if s.kind == "distill" and k in plain.steps]
+    fields = steps(written, "sft", student=None)[0].fields["model"]
+    assert fields["attention"] == "eager"
+    assert "device_map" not in fields

@@ -57,3 +57,13 @@ def test_families_by_hub_id():
     assert {model: family_of(model).name for model in names} == names
     assert family_of("someone/else") is None
     assert family_of("meta-llama/Llama-3.2-1B").gated
+
+
+def test_the_papers_coin_decodes_in_nearly_every_step_and_its_masks_need_more_disk():
+    paper, ours = (
+        overview("paper-math", look=False),
+        overview("paper-math", ["losses=corrected"], look=False),
+    )
+    found = [gpu_hours(o.plan).rollouts for o in (paper, ours)]
+    assert found[0] == pytest.approx(found[1] * (1 - 0.5**4) / 0.5, rel=0.01)
+    assert paper.document()["total"]["disk"] > 1.3 * ours.document()["total"]["disk"]

@@ -1,8 +1,11 @@
 """A scaled-down twin of every GPU or laptop preset: the same grid and steps, the embedded family, few items."""
 
+import numpy as np
 import pytest
 import yaml
 
+from kdscope.study.api import Study
+from kdscope.study.identity import canonical
 from kdscope.study.overview import overview
 from kdscope.study.source import PRESETS
 
@@ -59,3 +62,50 @@ def test_a_twin_has_the_grid_of_its_preset(name, tmp_path):
         for p in (small, real)
     ]
     assert cells[0] == cells[1]
+
+
+# Twins that are one and the same study, so that one run serves both.
+ALIKE = {
+    "paper-commonsense": "paper-math",
+    "clean-commonsense": "clean-math",
+    "laptop-commonsense": "laptop",
+}
+
+
+def short_twin(name: str) -> dict:
+    """The twin with one seed, one question, and one student's distributions left in."""
+    study = twin(name)
+    study["seeds"] = study["seeds"][:1]
+    study["evaluate"] |= {"limit": 1, "distributions": int(name == "single-gpu")}
+    return study
+
+
+@pytest.mark.parametrize(("name", "other"), ALIKE.items())
+def test_twins_of_both_halves_are_one_study(name, other):
+    def grid(study):
+        epochs = {"epochs", "max_length", "select", "learning_rate"}
+        train = {n: value for n, value in study["train"].items() if n not in epochs}
+        return {**study, "train": train, "description": "", "include_base": None}
+
+    assert grid(short_twin(name)) == grid(short_twin(other))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TWINS if name not in ALIKE])
+def test_a_twin_runs_to_its_end(name, tmp_path):
+    path = tmp_path / "twin.yaml"
+    path.write_text(yaml.safe_dump(short_twin(name), sort_keys=False))
+    study = Study(path, out=tmp_path / "run")
+    outcome = study.run()
+    assert not outcome.failed
+    results, plan = study.results(), study.plan().plan
+    wanted = {(c.teacher, c.student, c.method, canonical(dict(c.apart))) for c in plan.cells}
+    for table in ("generations", "comparisons", "curves"):
+        rows = results[table].astype(object)
+        rows = rows.where(rows.notna(), None)[["teacher", "student", "method", "settings"]]
+        assert wanted <= set(rows.itertuples(index=False, name=None)), table
+    loss = results["curves"]
+    loss = loss[loss["measure"] == "loss"]["value"]
+    assert len(loss) >= len(plan.cells)
+    assert np.isfinite(loss).all()
+    assert (tmp_path / "run" / "report" / "index.html").stat().st_size > 10_000

@@ -35,7 +35,8 @@ def load_model(
 
     Args:
         reference: ``name``, ``source`` (embedded | folder | hub), ``dtype``, optionally ``id`` and
-            ``revision`` (hub) and ``layers`` (how many layers to keep, evenly spaced).
+            ``revision`` (hub), ``layers`` (how many layers to keep, evenly spaced), ``attention`` (its
+            kernel) and ``device_map`` (``auto``: spread by accelerate over what there is).
         path: folder of a local checkpoint.
         device: where it goes.
 
@@ -43,13 +44,23 @@ def load_model(
         ModelError: the checkpoint is missing, gated or not readable.
     """
     location, options = _location(reference, path)
-    dtype = getattr(torch, reference.get("dtype") or "float32")
+    options |= {"dtype": getattr(torch, reference.get("dtype") or "float32")}
+    if reference.get("attention"):
+        options["attn_implementation"] = reference["attention"]
+    spread = bool(reference.get("device_map"))
+    if spread:
+        options["device_map"] = reference["device_map"]
     try:
-        model = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, **options)
+        model = AutoModelForCausalLM.from_pretrained(location, **options)
+    except ImportError as error:  # of an attention kernel that is not installed
+        raise ModelError(_no_kernel(reference, error)) from None
     except (OSError, ValueError) as error:
         raise ModelError(_unreadable(reference, location, error)) from None
     if reference.get("layers"):
         keep_layers(model, int(reference["layers"]))
+    if spread:
+        _require_head(model, reference)
+        return model.eval()
     return model.to(device).eval()  # type: ignore[arg-type]
 
 
@@ -129,6 +140,24 @@ def dequantised_smollm2(dtype: str) -> Path:
         os.rename(temporary, folder)
     shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _no_kernel(reference: Mapping[str, Any], error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0]
+    return (
+        f"{reference['name']!r} cannot be loaded with attention: {reference.get('attention')}: {reason} "
+        "Install it, or write attention: sdpa (every device has it) or eager"
+    )
+
+
+def _require_head(model: PreTrainedModel, reference: Mapping[str, Any]) -> None:
+    """A spread model is only of use if its head has weights that can be multiplied."""
+    head = cast(torch.nn.Linear, model.get_output_embeddings())
+    if head.weight.is_meta:
+        raise ModelError(
+            f"{reference['name']!r} does not fit: device_map: auto left its head on the disk, and the "
+            "teacher's distribution is computed from it. Quantise it (quantize: nf4), or use a larger device"
+        )
 
 
 def _offline() -> bool:

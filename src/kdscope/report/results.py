@@ -104,7 +104,8 @@ class Results:
     def _with_default(self) -> set[tuple]:
         rows = self["comparisons"]
         rows = rows[rows["settings"].fillna("{}") == "{}"]
-        return {tuple(row) for row in rows[["student", "method"]].astype(str).to_numpy()}
+        pairs = rows[["student", "method"]].itertuples(index=False, name=None)
+        return {(_known(student), method) for student, method in pairs}
 
     def main(self, rows: Frame) -> Frame:
         """The rows of a table of systems that are at the study's own setting."""
@@ -123,7 +124,7 @@ class Results:
         return (
             settings in ("{}", None)
             or pd.isna(settings)
-            or ((str(student), str(method)) not in self._with_default)
+            or ((_known(student), method) not in self._with_default)
         )
 
     def label(self, cell: dict[str, Any]) -> str:
@@ -200,6 +201,11 @@ def settings(cell: dict[str, Any]) -> dict[str, Any]:
     text = cell.get("settings")
     found = json.loads(text) if isinstance(text, str) and text else {}
     return found if isinstance(found, dict) else {}
+
+
+def _known(name: Any) -> str | None:
+    """A name, None where the role does not exist (a teacher has no student)."""
+    return name if isinstance(name, str) else None
 
 
 def _names(results: Results, column: str) -> set[str]:

@@ -74,17 +74,27 @@ Objective = Literal[
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
+Quantisation = Literal["int8", "nf4"]
+
+
 class Model(_Record):
     """A model: embedded name, hub id (``org/name@revision``) or checkpoint folder.
 
     ``name`` is how tables and folders call it; ``layers`` keeps only the first so many layers.
+    ``quantize`` rounds a teacher's weights to 8 or 4 bits after its fine-tuning; ``attention`` and
+    ``device_map`` are the words of transformers (``sdpa``, ``flash_attention_2``; ``auto``).
     """
+
+    later = frozenset({"quantize", "attention", "device_map"})
 
     model: str
     name: str = ""
     revision: str | None = None
     layers: Count | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantize: Quantisation | None = None
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    device_map: Literal["auto"] | None = None
 
 
 def _as_model(value: Any) -> Any:
@@ -192,9 +202,10 @@ class Ablations(Settings):
     included, and train nobody anew.
     """
 
-    later = frozenset({"train_limit", "decoding", "evaluation_prompt"})
+    later = frozenset({"train_limit", "decoding", "evaluation_prompt", "teacher_quantize"})
 
     teacher_adapted: Axis[bool] = None
+    teacher_quantize: Axis[Quantisation] = None
     decoding: Annotated[
         tuple[Annotated[Decoding, BeforeValidator(_as_decoding)], ...] | None,
         BeforeValidator(_as_axis),
@@ -247,8 +258,6 @@ class Study(_Record):
     """
 
     later = frozenset({"losses", "server"})
-
-    later = frozenset({"server"})
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""

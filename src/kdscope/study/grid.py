@@ -170,6 +170,7 @@ def _own_setting(study: Study, method: Method) -> dict[str, Any]:
         "epochs": study.train.epochs,
         "learning_rate": study.train.learning_rate,
         "teacher_adapted": study.teacher_adapted,
+        "teacher_quantize": None,  # as the teacher's entry says
         "train_limit": study.train.limit,
         "decoding": study.evaluate.decoding,
         "evaluation_prompt": study.prompt,
@@ -184,7 +185,7 @@ def _effective(method: Method, settings: dict[str, Any]) -> dict[str, Any]:
         idle |= {*_SOFT_ONLY, *_PARAMETERS, "sampling_temperature"}
         result["objective"], result["sequences"] = method.objective, method.sequences
     if not _needs_teacher(method):
-        idle |= {"teacher_adapted"}
+        idle |= {"teacher_adapted", "teacher_quantize"}
         result["init"] = "base"
     if method.needs_teacher_states and not settings["on_policy"]:
         idle |= {"sampling_temperature"}

@@ -76,7 +76,14 @@ class Overview:
         """Extras that the steps to run and the study's trackers need and that are not installed."""
         extras = {KINDS[self.plan.steps[key].kind].extra for key in self.todo}
         needed = [] if find_spec("torch") is not None else sorted(e for e in extras if e)
+        if find_spec("bitsandbytes") is None and any(map(self._quantises, self.todo)):
+            needed.append("quant")
         return [*needed, *absent(self.plan.trackers)]
+
+    def _quantises(self, key: str) -> bool:
+        fields = self.plan.steps[key].fields
+        models = (fields.get(role) for role in ("model", "teacher"))
+        return any(isinstance(model, Mapping) and "quantize" in model for model in models)
 
     def missing_data(self) -> list[tuple[str, int | None]]:
         """Files of the catalogue that the study needs and that are not here, with their bytes."""
@@ -163,6 +170,5 @@ def overview(
 
 def parameters(resolved: Resolved) -> dict[str, float]:
     """Number of weights by model name, for the cost model."""
-    return {
-        name: ref.parameters for name, ref in {**resolved.teachers, **resolved.students}.items()
-    }
+    refs = [*resolved.teachers.values(), *resolved.students.values()]
+    return {name: ref.parameters for ref in refs for name in (ref.name, ref.whole["name"])}

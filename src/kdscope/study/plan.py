@@ -12,7 +12,7 @@ from kdscope.study import catalogue
 from kdscope.study.graph import Graph, Plan, system_name
 from kdscope.study.grid import EVALUATION, Cell, cells, idle_axes, shared
 from kdscope.study.resolve import Resolved
-from kdscope.study.training import Training, cell_system, sft_system
+from kdscope.study.training import Training, cell_system, rounded, sft_system
 
 
 def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
@@ -175,9 +175,10 @@ class _Builder:
         """The teacher's answers, made as the cell's student made its own."""
         if not adapted:
             return self._base_answers(teacher, cell)
-        seed, settings = self.study.teacher_seed, _evaluation(cell)
+        seed, settings = self.study.teacher_seed, _evaluation(cell) | _quantised(cell)
         system = system_name(teacher=teacher, method="sft", seed=seed, settings=settings)
-        model, key = self.resolved.teachers[teacher].fields, self.training.teacher_sft(teacher)
+        model = rounded(self.resolved.teachers[teacher].fields, settings)
+        key = self.training.teacher_sft(teacher)
         return self._predict(system, model, [key], cell.settings if cell else self.own)
 
     def _sft_answers(self, cell: Cell) -> _Answers | None:
@@ -196,9 +197,10 @@ class _Builder:
         students = self.resolved.students
         refs = students if name in students else self.resolved.teachers
         student, teacher = (name, None) if name in students else (None, name)
-        settings = _evaluation(cell)
+        settings = _evaluation(cell) | _quantised(cell)
         system = system_name(student=student, teacher=teacher, method="base", settings=settings)
-        return self._predict(system, refs[name].fields, [], cell.settings if cell else self.own)
+        model = rounded(refs[name].fields, settings)
+        return self._predict(system, model, [], cell.settings if cell else self.own)
 
     def _fidelity(self, answers: _Answers, teacher: _Answers, sft: _Answers | None = None) -> None:
         fields = {
@@ -246,3 +248,9 @@ def _evaluation(cell: Cell | None) -> dict[str, Any]:
         if cell is None
         else {name: cell.apart[name] for name in EVALUATION if name in cell.apart}
     )
+
+
+def _quantised(cell: Cell | None) -> dict[str, Any]:
+    """How a cell's teacher is rounded, where that is not as its entry says."""
+    found = cell.settings["teacher_quantize"] if cell else None
+    return {"teacher_quantize": found} if found else {}

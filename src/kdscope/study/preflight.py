@@ -9,6 +9,8 @@ from kdscope.study.overview import Overview
 from kdscope.study.resolve import Resolved
 from kdscope.study.tracking import require
 
+_LIBRARIES = {"train": "torch", "quant": "bitsandbytes"}
+
 
 def check(study: Overview) -> None:
     """Read all data of a study that has steps to run, and find its extras and packaged weights.
@@ -18,7 +20,7 @@ def check(study: Overview) -> None:
     """
     require(study.plan.trackers, study.plan.name)
     for extra in study.missing_extras():
-        raise missing_extra(extra, "torch", f"the study {study.plan.name!r}")
+        raise missing_extra(extra, _LIBRARIES.get(extra, extra), f"the study {study.plan.name!r}")
     problems = [str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))]
     if len(problems) == 1:
         raise DataError(problems[0])

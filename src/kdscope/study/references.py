@@ -44,6 +44,7 @@ class ModelRef:
         parameters: number of weights, where known or guessed from the name; for the cost model.
         tokenizer: digest of the tokenizer's vocabulary, ``family:<name>`` of a known hub model, None
             where only the hub has it.
+        whole: identity before quantisation, with which it is fine-tuned; ``fields`` if there is none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelRef:
     path: str | None
     parameters: float
     tokenizer: str | None
+    whole: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,14 @@ def model_ref(entry: Model, folder: Path) -> ModelRef:
         )
     if entry.layers and not entry.name:
         name = f"{name}-{entry.layers}l"
+    whole = name
+    if entry.quantize and not entry.name:
+        name = f"{name}-{entry.quantize}"
     fields = {"name": name, **pin, "dtype": _dtype(entry, pin["source"]), "layers": entry.layers}
-    return ModelRef(name, fields, path, parameters, tokenizer)
+    written = {name: getattr(entry, name) for name in ("quantize", "attention", "device_map")}
+    fields |= {name: value for name, value in written.items() if value is not None}
+    plain = {n: value for n, value in fields.items() if n != "quantize"} | {"name": whole}
+    return ModelRef(name, fields, path, parameters, tokenizer, plain)
 
 
 def data_ref(name: str, folder: Path) -> DataRef:

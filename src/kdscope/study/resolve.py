@@ -58,7 +58,12 @@ class Resolved:
     def locations(self) -> dict[str, str]:
         """Where local models, data files and the server are, by name: for steps, never part of a key."""
         models = {**self.teachers, **self.students}
-        found = {name: ref.path for name, ref in models.items() if ref.path}
+        found = {
+            name: ref.path
+            for ref in models.values()
+            for name in (ref.name, ref.whole["name"])
+            if ref.path
+        }
         if self.study.server is not None:
             found[SERVER] = self.study.server.url
         return found | {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
@@ -190,6 +195,11 @@ class _Finder:
             if teachers[name].fields != students[name].fields:
                 self.add(
                     ("students",), f"teacher and student are both called {name!r}: give one a name:"
+                )
+        for i, entry in enumerate(study.students):
+            if entry.quantize:
+                self.add(
+                    ("students", i, "quantize"), "only teachers are quantised: a student is trained"
                 )
         pairs = self._pairs(study, teachers, students)
         for teacher, student in pairs:

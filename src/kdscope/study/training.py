@@ -37,7 +37,7 @@ class Training:
         own.pop("limit", None)
         system = system_name(teacher=teacher, method="sft", seed=self.study.teacher_seed)
         fields = self._sft_fields(
-            self.resolved.teachers[teacher].fields,
+            self.resolved.teachers[teacher].whole,
             self.teacher_data(),
             {**self.train, **own},
             self.study.teacher_seed,
@@ -82,11 +82,12 @@ class Training:
         most, wanted = data["limit"], other["limit"]
         return most is None or (wanted is not None and wanted <= most)
 
-    def texts(self, teacher: str, adapted: bool, data: dict[str, Any]) -> str:
+    def texts(self, teacher: str, settings: Mapping[str, Any], data: dict[str, Any]) -> str:
         """The teacher's own answers to the training prompts, generated once."""
+        adapted = settings["teacher_adapted"]
         decoding = self.study.teacher_decoding.model_dump(mode="json")
         fields = {
-            "teacher": self.resolved.teachers[teacher].fields,
+            "teacher": rounded(self.resolved.teachers[teacher].fields, settings),
             "adapted": adapted,
             "data": data,
             "max_length": self.train["max_length"],
@@ -96,15 +97,17 @@ class Training:
             "batch": self.study.evaluate.batch_size,
         }
         inputs = self._teacher_input(teacher, adapted)
-        return self.graph.add("teacher_texts", f"{teacher}{_adapted(adapted)}", fields, inputs)
+        return self.graph.add("teacher_texts", f"{teacher}{_as_teacher(settings)}", fields, inputs)
 
-    def cache(self, teacher: str, adapted: bool, sequences: str, data: dict[str, Any]) -> str:
+    def cache(self, teacher: str, settings: Mapping[str, Any], data: dict[str, Any]) -> str:
         """The teacher's hidden states on one source of sequences, computed once."""
-        mark = ("cache", teacher, str(adapted), sequences, str(data["limit"]))
+        adapted, sequences = settings["teacher_adapted"], settings["sequences"]
+        form = _as_teacher(settings)
+        mark = ("cache", teacher, form, sequences, str(data["limit"]))
         if mark in self.shared:
             return self.shared[mark]
         fields = {
-            "teacher": self.resolved.teachers[teacher].fields,
+            "teacher": rounded(self.resolved.teachers[teacher].fields, settings),
             "adapted": adapted,
             "data": data,
             "prompt": self.study.prompt,
@@ -117,8 +120,8 @@ class Training:
         fields |= self.positions
         inputs = self._teacher_input(teacher, adapted)
         if sequences == "teacher":
-            inputs["texts"] = [self.texts(teacher, adapted, data)]
-        label = f"{teacher}{_adapted(adapted)}-on-{sequences}"
+            inputs["texts"] = [self.texts(teacher, settings, data)]
+        label = f"{teacher}{form}-on-{sequences}"
         self.shared[mark] = self.graph.add("teacher_cache", label, fields, inputs)
         return self.shared[mark]
 
@@ -138,16 +141,16 @@ class Training:
         if soft and (signal == "live" or on_policy > 0.0):
             inputs |= self._teacher_input(teacher, adapted)
         if signal in {"cached", *FEW_TOKENS} and fixed_part:
-            inputs["cache"] = [self.cache(teacher, adapted, settings["sequences"], read)]
+            inputs["cache"] = [self.cache(teacher, settings, read)]
         if settings["sequences"] == "teacher":
-            inputs["texts"] = [self.texts(teacher, adapted, read)]
+            inputs["texts"] = [self.texts(teacher, settings, read)]
         if settings["init"] == "sft":
             limit = {"train_limit": settings["train_limit"]}
             inputs["init"] = [self.own_sft(cell.student, cell.seed, **limit)]
         parameters = ("beta", "alpha", "mu", "temperature", "scale_by_t2", "hard_weight")
         fields = {
             "student": self.resolved.students[cell.student].fields,
-            "teacher": self.resolved.teachers[teacher].fields,
+            "teacher": rounded(self.resolved.teachers[teacher].fields, settings),
             "adapted": adapted,
             "method": cell.method,
             "objective": {"name": settings["objective"]} | {n: settings[n] for n in parameters},
@@ -234,5 +237,13 @@ def cell_system(cell: Cell) -> dict[str, Any]:
     )
 
 
-def _adapted(adapted: bool) -> str:
-    return "" if adapted else "-untuned"
+def rounded(fields: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A teacher's identity under a cell's ``teacher_quantize``."""
+    kind = settings.get("teacher_quantize")
+    return {**fields, "quantize": kind} if kind else dict(fields)
+
+
+def _as_teacher(settings: Mapping[str, Any]) -> str:
+    """What sets the teacher of a cell apart, for names: nothing, ``-untuned``, ``-int8``."""
+    kind = settings["teacher_quantize"]
+    return ("" if settings["teacher_adapted"] else "-untuned") + (f"-{kind}" if kind else "")

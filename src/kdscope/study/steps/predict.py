@@ -12,6 +12,7 @@ from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
 from kdscope.generation.journal import Journal
 from kdscope.models.adapters import load_trained, merged
 from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.models.quantization import quantised
 from kdscope.study.context import StepContext
 from kdscope.study.steps.teacher_texts import decoding_of
 
@@ -29,6 +30,7 @@ def run(
     model = load_model(reference, path, context.device)
     if "adapter" in inputs:
         model = merged(load_trained(model, inputs["adapter"][0] / "model"))
+    model = quantised(model, reference.get("quantize"))
     items = load_items(task, limit=fields["limit"])
     headline = decoding_of(fields["decoding"], task.max_new_tokens, fields["seed"])
     decodings = with_samples(headline, fields["samples"], float(fields["decoding"]["temperature"]))
