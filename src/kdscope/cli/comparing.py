@@ -80,7 +80,10 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
     model: Annotated[
         str, typer.Argument(help="A name, hub id, checkpoint or adapter folder, or training step.")
     ],
-    tasks: Annotated[list[str], typer.Option(help="Tasks or suites; repeat, or split by commas.")],
+    tasks: Annotated[
+        list[str],
+        typer.Option(help="Tasks, suites, YAML files of own tasks; repeat, or commas."),
+    ],
     out: Annotated[Path, typer.Option(help="The prediction file, .parquet.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Items per task.")] = None,
     prompt: Annotated[str, typer.Option(help="clean, paper or chat.")] = "clean",

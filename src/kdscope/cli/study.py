@@ -79,15 +79,17 @@ def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
 def validate(
     study: Study, overrides: Overrides = None, many: Many = False, json: Json = False
 ) -> None:
-    """Check a study: every mistake at once, with its YAML path and line.
+    """Check a study: every mistake at once, with its YAML path and line; data files of your own are read.
 
     Example: `kdscope validate study.yaml`
     """
     from kdscope.study.overview import overview
+    from kdscope.study.preflight import check_own_files
     from kdscope.study.tracking import require
 
     found = overview(study, overrides or (), many=many, look=False)
     require(found.plan.trackers, found.plan.name)
+    check_own_files(found.resolved)
     say(f"{found.plan.name}: no mistake, {len(found.plan.cells)} cells")
     if json:
         emit({"name": found.plan.name, "cells": len(found.plan.cells), "mistakes": []})

@@ -7,7 +7,7 @@ stripped.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdscope.data.forms import canonical
@@ -50,8 +50,8 @@ def optional_text(record: Record, names: tuple[str, ...]) -> str:
     return str(value).strip()
 
 
-def renamed(record: Record, columns: Mapping[str, str]) -> Record:
-    """A record under a column map (``{instruction: question, output: answer}``).
+def renamed(record: Record, columns: Mapping[str, str], known: Sequence[str]) -> Record:
+    """A record under a column map (``{instruction: question, output: answer}``); ``known`` are its fields.
 
     Raises:
         DataError: the map names a column that the record does not have, or a field that does not
@@ -59,10 +59,9 @@ def renamed(record: Record, columns: Mapping[str, str]) -> Record:
     """
     fields = dict(record.fields)
     for field, column in columns.items():
-        if field not in {"instruction", "input", "output"}:
-            raise DataError(
-                f"a column map has the fields instruction, input and output, not {field!r}"
-            )
+        if field not in known:
+            listed = f"{', '.join(known[:-1])} and {known[-1]}"
+            raise DataError(f"a column map has the fields {listed}, not {field!r}")
         if column not in record.fields:
             raise DataError(
                 f"{record.where}: the column map names {column!r}, which is not there; "
@@ -122,7 +121,7 @@ def item_of_adapters(record: Record, task: Task, item: str) -> Item:
     """LLM-Adapters form ``{instruction, input, output, answer}``; options stand in the text."""
     question = text_of(record, ("instruction",), "an instruction")
     answer = text_of(record, ("answer",), "an answer").strip()
-    options = _options(question, task)
+    options = listed_options(question, task)
     gold = canonical(answer, task.form)
     if gold is None or (options and gold not in options):
         choices = f"one of {', '.join(options)}" if options else f"a {task.form}"
@@ -133,7 +132,7 @@ def item_of_adapters(record: Record, task: Task, item: str) -> Item:
     )
 
 
-def _options(question: str, task: Task) -> tuple[str, ...] | None:
+def listed_options(question: str, task: Task) -> tuple[str, ...] | None:
     """The options that a question lists; the task's own where it lists none."""
     if task.form in {"word", "boolean"}:
         listed = _FORMAT_LINE.search(question)

@@ -115,15 +115,19 @@ def _record(path: Path, line: int, value: Any) -> Record:
 
 
 def _read_csv(path: Path) -> list[Record]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     records = []
     try:
-        for row in rows:
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{path}:{rows.line_num}: a row must have {len(rows.fieldnames or ())} cells"
-                )
-            records.append(Record(f"{path}:{rows.line_num}", dict(row)))
+        names = next(rows, [])
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"{path}:1: the column {twice[0]!r} stands twice in the header")
+        start = rows.line_num + 1  # a row may go over several lines; it is named by its first
+        for cells in rows:
+            if cells and len(cells) != len(names):
+                raise DataError(f"{path}:{start}: a row must have {len(names)} cells")
+            if cells:
+                records.append(Record(f"{path}:{start}", dict(zip(names, cells, strict=True))))
+            start = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not valid CSV: {error}") from None
     return records

@@ -1,8 +1,7 @@
 """Loading: a task's items and a training set's examples, from a local folder or the download cache.
 
 The folder named by ``KDSCOPE_DATA`` comes first and is taken as it is; the cache, which ``kdscope
-data fetch`` fills, comes second. Nothing is downloaded here. A training set may also be the user's
-own file (JSON, JSON Lines, CSV or Parquet) or a data set of the hub with a column map.
+data fetch`` fills, comes second. Nothing is downloaded here. The user's own data: :mod:`kdscope.data.own`.
 """
 
 import os
@@ -18,17 +17,13 @@ from kdscope.data import synthetic
 from kdscope.data.audit import question_keys
 from kdscope.data.checksums import check, git_blob_id
 from kdscope.data.forms import canonical
-from kdscope.data.parsing import (
-    EXAMPLE_READERS,
-    ITEM_READERS,
-    example_of_record,
-    renamed,
-)
+from kdscope.data.own import allowed, own_examples, own_items
+from kdscope.data.parsing import EXAMPLE_READERS, ITEM_READERS, example_of_record
 from kdscope.data.pins import Pin
 from kdscope.data.readers import SUFFIXES, Record, read_records, read_text
 from kdscope.data.records import Example, Item
 from kdscope.data.tasks import Task, TrainSet, find_task, find_train_set
-from kdscope.errors import DataError, missing_extra
+from kdscope.errors import DataError
 
 DATA_FOLDER = "KDSCOPE_DATA"
 CACHE_FOLDER = "KDSCOPE_CACHE"
@@ -51,6 +46,30 @@ def load_items(task: str | Task, *, limit: int | None = None) -> list[Item]:
     if not items:
         raise DataError(f"{paths[0]} holds no items for {task.id}; a task must have at least one")
     return items
+
+
+def items_of(
+    field: Mapping[str, Any], path: str | None = None, *, limit: int | None = None
+) -> list[Item]:
+    """The items of a step's ``task`` field: of the catalogue, or the user's own (its file at ``path``).
+
+    Raises:
+        DataError: as :func:`load_items`.
+    """
+    if "own" in field:
+        return own_items(field, path, limit=limit)
+    return load_items(field["name"], limit=limit)
+
+
+def examples_of(field: Mapping[str, Any], path: str | None = None) -> list[Example]:
+    """The examples of a step's ``data`` field; ``path`` is the user's own file.
+
+    Raises:
+        DataError: as :func:`load_examples`.
+    """
+    if "source" in field:
+        return own_examples({**field["source"], "path": path} if path else field["source"])
+    return load_examples(path or field["name"])
 
 
 def read_items(task: Task, paths: list[Path], *, limit: int | None = None) -> list[Item]:
@@ -126,10 +145,10 @@ def load_examples(train_set: TrainSource | TrainSet, *, limit: int | None = None
             ``math_data.json``.
     """
     if isinstance(train_set, Mapping):
-        return _load_mapped(train_set, limit)
+        return own_examples(train_set, limit)
     if isinstance(train_set, Path) or _is_path(train_set):
         path = Path(str(train_set)).expanduser()
-        return _examples(read_records(_allowed(path)), path.stem, example_of_record, limit)
+        return _examples(read_records(allowed(path)), path.stem, example_of_record, limit)
     data = find_train_set(train_set) if isinstance(train_set, str) else train_set
     if data.reader == "synthetic":
         return list(islice(synthetic.tiny_examples(), limit))
@@ -147,59 +166,11 @@ def _is_path(name: str | TrainSet) -> bool:
     return isinstance(name, str) and (Path(name).suffix.lower() in SUFFIXES or os.sep in name)
 
 
-def _allowed(path: Path) -> Path:
-    """Refuse the one file that must never be trained on with these tests."""
-    if path.name.lower() == "math_data.json":
-        raise DataError(
-            f"{path}: math_data.json holds 80 % of the very test sets (GSM8K, SVAMP, AQuA and the "
-            "others), so a model trained on it has seen the answers. Train on math7k or "
-            "gsm8k-train instead."
-        )
-    return path
-
-
 def _examples(
     records: list[Record], stem: str, read: Callable[[Record, str], Example], limit: int | None
 ) -> list[Example]:
     numbered = islice(enumerate(records), limit)
     return [read(record, f"{stem}/{number}") for number, record in numbered]
-
-
-def _load_mapped(source: Mapping[str, Any], limit: int | None) -> list[Example]:
-    """A file or a hub data set under a column map."""
-    known = {"path", "hub", "columns", "split", "revision", "config"}
-    unknown = sorted(set(source) - known)
-    if unknown or ("path" in source) == ("hub" in source):
-        raise DataError(
-            "a data set is an id, a file, or a mapping with either `path` or `hub` and optionally "
-            f"{', '.join(sorted(known - {'path', 'hub'}))}; got {sorted(source)}"
-        )
-    if "path" in source:
-        path = Path(str(source["path"])).expanduser()
-        records, stem = read_records(_allowed(path)), path.stem
-    else:
-        records, stem = _hub_records(source), str(source["hub"])
-    columns = dict(source.get("columns") or {})
-    return _examples(
-        [renamed(record, columns) for record in records], stem, example_of_record, limit
-    )
-
-
-def _hub_records(source: Mapping[str, Any]) -> list[Record]:
-    try:
-        import datasets
-    except ImportError:
-        raise missing_extra("train", "datasets", "a data set of the hub") from None
-    hub = str(source["hub"])
-    split, revision = str(source.get("split", "train")), source.get("revision")
-    try:
-        rows = datasets.load_dataset(hub, source.get("config"), split=split, revision=revision)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{hub} (split {split}) could not be loaded from the hub or its cache: {error}. "
-            "Check the name and the network, or download it first and give a `path`."
-        ) from None
-    return [Record(f"{hub}:{number}", dict(row)) for number, row in enumerate(rows, start=1)]
 
 
 # --- where files lie ----------------------------------------------------------------------------
@@ -258,7 +229,7 @@ def identity(source: TrainSource | Task | TrainSet) -> str:
     if isinstance(source, Path) or _is_path(source):
         path = Path(str(source)).expanduser()
         return (
-            f"file:{git_blob_id(_allowed(path).read_bytes())}"
+            f"file:{git_blob_id(allowed(path).read_bytes())}"
             if path.is_file()
             else f"file:{path.name}"
         )

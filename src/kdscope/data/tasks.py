@@ -7,10 +7,11 @@ faults: ``docs/data.md``.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from kdscope.data.forms import canonical
 from kdscope.data.pins import (
     SELF_INSTRUCT,
     TOOLKIT,
@@ -387,6 +388,30 @@ _ALIASES = {
 def find_task(name: str) -> Task:
     """A task by its id in any case, or another known spelling. Raises DataError with the ids."""
     return _find(name, TASKS, "task")
+
+
+def task_of(field: Mapping[str, Any]) -> Task:
+    """The task that a step's ``task`` field describes: the catalogue's, or the user's own."""
+    own = field.get("own")
+    if own is None:
+        return find_task(field["name"])
+    options = tuple(canonical(name, own["form"]) or name for name in own["options"] or ()) or None
+    if own["form"] == "boolean":
+        options = ("true", "false")
+    return Task(
+        field["name"],
+        field["name"],
+        own["form"],
+        "own",
+        (),
+        None,
+        "the user's own",
+        "",
+        chance=1 / len(options) if options else 0.0 if own["form"] == "number" else None,
+        options=options,
+        max_new_tokens=own["max_new_tokens"],
+        statement=own["statement"],
+    )
 
 
 def find_train_set(name: str) -> TrainSet:

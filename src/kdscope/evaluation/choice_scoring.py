@@ -30,10 +30,10 @@ class Question(NamedTuple):
     options: list[Ids]
 
 
-def statements(item: Item) -> list[str]:
-    """What a text that chooses each option says."""
+def statements(item: Item, pattern: str | None = None) -> list[str]:
+    """What a text that chooses each option says: ``pattern``, else the task's own of the catalogue."""
     task = TASKS.get(item.task)
-    pattern = task.statement if task else "the correct answer is {}"
+    pattern = pattern or (task.statement if task else "the correct answer is {}")
     return [pattern.format(option) for option in item.options or ()]
 
 
@@ -49,11 +49,13 @@ def choice_rows(
     template: Template,
     system: dict[str, Any],
     *,
+    statement: str | None = None,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the ``choices`` table: each item's options in their order.
 
+    ``statement`` is how a text chooses an option (``{}`` stands for it); the task's own if not given.
     ``logprob_per_byte`` divides by the bytes of the statement in UTF-8.
 
     Raises:
@@ -62,7 +64,7 @@ def choice_rows(
     prompts = encode_prompts(
         tokenizer, template, [template.prompt(item.question, item.input) for item in items]
     )
-    said = [[template.response(text) for text in statements(item)] for item in items]
+    said = [[template.response(text) for text in statements(item, statement)] for item in items]
     flat = [text for texts in said for text in texts]
     ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"])
     questions = [

@@ -153,12 +153,15 @@ def _letter_paper(text: str, item: Item) -> str | None:
 
 def _word_pattern(options: tuple[str, ...]) -> re.Pattern[str]:
     """Options as whole words; ``answer 2`` and ``Answer_2`` are ``answer2``."""
-    spelled = [re.sub(r"(?<=[a-z])(?=\d)", r"[ _]?", re.escape(option)) for option in options]
+    longest = sorted(options, key=len, reverse=True)  # "not good" before "good"
+    spelled = [re.sub(r"(?<=[a-z])(?=\d)", r"[ _]?", re.escape(option)) for option in longest]
     return re.compile(rf"(?<![\w])(?:{'|'.join(spelled)})(?!\w)", re.IGNORECASE)
 
 
-def _as_word(found: str) -> str:
-    return re.sub(r"[ _]", "", found).lower()
+def _as_word(found: str, options: tuple[str, ...]) -> str:
+    """The option that was found, as it is spelled in the item."""
+    squeezed = re.sub(r"[ _]", "", found).lower()
+    return next((o for o in options if re.sub(r"[ _]", "", o) == squeezed), squeezed)
 
 
 def _word_strict(text: str, item: Item) -> str | None:
@@ -168,7 +171,7 @@ def _word_strict(text: str, item: Item) -> str | None:
         if after and item.options
         else None
     )
-    return _as_word(found[0]) if found else None
+    return _as_word(found[0], item.options or ()) if found else None
 
 
 def _word_flexible(text: str, item: Item) -> str | None:
@@ -186,13 +189,13 @@ def _word_flexible(text: str, item: Item) -> str | None:
             if named:
                 return named[0]
         found = pattern.search(line)
-        return _as_word(found[0]) if found else None
+        return _as_word(found[0], options) if found else None
 
     marked = _first(stated, _after(_MARKER, text))
     if marked is not None:
         return marked
     found = pattern.findall(text)
-    return _as_word(found[-1]) if found else None
+    return _as_word(found[-1], options) if found else None
 
 
 def _word_paper(text: str, item: Item) -> str | None:

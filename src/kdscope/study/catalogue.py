@@ -5,13 +5,13 @@ Of data it reads only the bytes of local files, for their identity, and it needs
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdscope.data import synthetic
 from kdscope.data.pins import Pin
-from kdscope.data.tasks import TASKS, TRAIN_SETS, Task, TrainSet
+from kdscope.data.tasks import TASKS, TRAIN_SETS, Task, TrainSet, task_of
 from kdscope.models.sources import cache_folder
 
 # Sizes where the catalogue has counted none, for the cost models alone: as printed by the sets' authors.
@@ -40,14 +40,16 @@ def train_set(name: str) -> Entry:
     return Entry(_identity(found), _size(found, synthetic.TRAIN_SIZE))
 
 
-def task_size(name: str) -> int:
-    """Number of items of a task."""
-    return _size(TASKS[name], synthetic.TEST_SIZES.get(name))
+def task_size(field: Mapping[str, Any]) -> int:
+    """Number of items of a step's ``task`` field."""
+    if "own" in field:
+        return UNKNOWN_SIZE
+    return _size(TASKS[field["name"]], synthetic.TEST_SIZES.get(field["name"]))
 
 
-def answer_length(name: str) -> int:
+def answer_length(field: Mapping[str, Any]) -> int:
     """Tokens that a task's answers may have, where the study does not say."""
-    return TASKS[name].max_new_tokens
+    return task_of(field).max_new_tokens
 
 
 def absent(names: Iterable[str]) -> list[tuple[str, int | None]]:

@@ -263,7 +263,7 @@ def _bytes(dtype: str) -> int:
 
 
 def _predict(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
-    task, weights = fields["task"]["name"], parameters.get(fields["model"]["name"], 1e9)
+    task, weights = fields["task"], parameters.get(fields["model"]["name"], 1e9)
     count = catalogue.task_size(task)
     count = min(count, fields["limit"] or count) * (1 + fields["samples"])
     room = fields["decoding"]["max_new_tokens"] or catalogue.answer_length(task)
@@ -272,7 +272,7 @@ def _predict(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[st
 
 
 def _fidelity(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
-    rows = sum(catalogue.task_size(task["name"]) for task in fields["tasks"])
+    rows = sum(catalogue.task_size(task) for task in fields["tasks"])
     return Cost(0.1 + rows * 1e-3, 4e8, rows * 60.0)
 
 
@@ -281,11 +281,9 @@ def _distributions(
 ) -> Cost:
     """Both models read each item after three kinds of prefix."""
     weights = sum(parameters.get(fields[role]["name"], 1e9) for role in ("model", "teacher"))
-    sizes = {
-        t["name"]: min(catalogue.task_size(t["name"]), fields["items"]) for t in fields["tasks"]
-    }
-    texts = 3 * sum(sizes.values())
-    tokens = 3 * sum(count * sum(task_length(name)) for name, count in sizes.items())
+    sizes = [(t, min(catalogue.task_size(t), fields["items"])) for t in fields["tasks"]]
+    texts = 3 * sum(count for _, count in sizes)
+    tokens = 3 * sum(count * sum(task_length(task)) for task, count in sizes)
     seconds = _forward(machine, weights, tokens, texts / 16)
     return Cost(2 * machine.load + seconds, 4 * weights + 7e8, tokens / 3 * 20.0)
 

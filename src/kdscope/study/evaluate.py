@@ -1,6 +1,6 @@
 """``kdscope evaluate``: one model, some tasks, one prediction file."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import torch
 from kdscope import tables
 from kdscope.data.prompts import find_template
 from kdscope.data.records import Item
-from kdscope.data.sources import load_items
-from kdscope.data.tasks import find_task
+from kdscope.data.sources import items_of
+from kdscope.data.tasks import Task, task_of
 from kdscope.errors import ConfigError, StoreError
 from kdscope.evaluation.answering import Asking, Row, answer_rows, too_long, with_samples
 from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
@@ -21,9 +21,8 @@ from kdscope.generation.settings import Decoding
 from kdscope.models.adapters import load_trained, merged
 from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.stats.proportions import proportion
-from kdscope.study import catalogue
+from kdscope.study.datasets import TaskRef, asked_tasks
 from kdscope.study.identity import digest
-from kdscope.study.references import UnresolvedError, task_names
 from kdscope.study.subject import Subject, find_subject
 
 _MARK = b"kdscope_evaluation"
@@ -63,7 +62,7 @@ class Settings:
 
 def evaluate(
     model: str,
-    tasks: str | Sequence[str],
+    tasks: str | Sequence[str | Mapping[str, Any]],
     out: str | Path,
     *,
     dtype: str = "auto",
@@ -78,7 +77,7 @@ def evaluate(
 
     Args:
         model: embedded name, hub id, checkpoint folder, adapter folder, or a run's training step.
-        tasks: ids or suites.
+        tasks: ids, suites, mappings of own tasks as in a study, or YAML files that hold such mappings.
         out: the Parquet file; with ``choices`` the scored options go to ``<stem>.choices.parquet``.
         dtype: of the weights; ``auto`` is float32 for embedded models, else bfloat16.
         device: ``cpu`` or ``cuda``; by default the accelerator where there is one.
@@ -93,22 +92,24 @@ def evaluate(
         UserError: an unknown model, task or template; absent data; ``out`` holds something else.
     """
     how, path = Settings(**settings), Path(out)
-    names = _tasks(tasks)
+    refs = asked_tasks(tasks)
+    if not refs:
+        raise ConfigError("no task was named: give ids or suites of `kdscope data ls`")
     find_template(how.prompt) if how.prompt != "chat" else None
     if path.suffix != ".parquet":
         raise ConfigError(f"the prediction file {path} must end in .parquet")
     subject = find_subject(model, dtype)
-    items = {name: load_items(name, limit=how.limit) for name in names}
-    mark = _mark(subject, names, how)
+    items = {ref.name: items_of(ref.fields, ref.path, limit=how.limit) for ref in refs}
+    mark = _mark(subject, refs, how)
     before = _is_complete(path, mark)
     if not before:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        _answer(subject, items, how, path, mark, device, say)
+        _answer(subject, refs, items, how, path, mark, device, say)
     rows = tables.read("generations", path).to_pylist()
     return {
         "model": subject.name,
         "out": str(path),
-        "tasks": [_summary(name, [row for row in rows if row["task"] == name]) for name in names],
+        "tasks": [_summary(name, [row for row in rows if row["task"] == name]) for name in items],
         "complete_before": before,
     }
 
@@ -132,17 +133,9 @@ def choices_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.choices.parquet")
 
 
-def _tasks(tasks: str | Iterable[str]) -> list[str]:
-    listed = tasks.split(",") if isinstance(tasks, str) else list(tasks)
-    try:
-        return task_names([name.strip() for name in listed if name.strip()])
-    except UnresolvedError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _mark(subject: Subject, names: Sequence[str], how: Settings) -> str:
+def _mark(subject: Subject, refs: Sequence[TaskRef], how: Settings) -> str:
     """Digest of everything that can change the file."""
-    data = [[name, catalogue.task(name).identity] for name in names]
+    data = [[*ref.fields.values()] for ref in refs]
     return digest([subject.name, subject.identity, data, asdict(how)])
 
 
@@ -165,6 +158,7 @@ def _is_complete(path: Path, mark: str) -> bool:
 
 def _answer(
     subject: Subject,
+    refs: Sequence[TaskRef],
     items: dict[str, list[Item]],
     how: Settings,
     path: Path,
@@ -185,8 +179,9 @@ def _answer(
     system = {"model": subject.name, "settings": "{}"}
     rows: list[Row] = []
     scored: list[Row] = []
-    for name, asked in items.items():
-        asking = Asking(template, _decodings(name, how), how.batch_size)
+    for ref in refs:
+        name, asked, task = ref.name, items[ref.name], task_of(ref.fields)
+        asking = Asking(template, _decodings(task, how), how.batch_size)
 
         def progress(done: int, total: int, name: str = name) -> None:
             say(f"{name}: {done:,} of {total:,} answers")
@@ -196,7 +191,13 @@ def _answer(
         )
         if how.choices and can_be_scored(asked):
             scored += choice_rows(
-                model, tokenizer, asked, template, system, batch_size=how.batch_size
+                model,
+                tokenizer,
+                asked,
+                template,
+                system,
+                statement=task.statement,
+                batch_size=how.batch_size,
             )
     if too_long(rows):
         say(f"{too_long(rows)} prompts leave no room in the model's context: counted as invalid")
@@ -206,8 +207,8 @@ def _answer(
     partial.unlink()
 
 
-def _decodings(task: str, how: Settings) -> tuple[Decoding, ...]:
-    length = how.max_new_tokens or find_task(task).max_new_tokens
+def _decodings(task: Task, how: Settings) -> tuple[Decoding, ...]:
+    length = how.max_new_tokens or task.max_new_tokens
     headline = Decoding(length, how.temperature, how.seed)
     return with_samples(headline, how.samples, 1.0)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kdscope.data.tasks import TASKS
+from kdscope.data.tasks import task_of
 from kdscope.models.families import Shape, shape_of
 from kdscope.study import catalogue
 from kdscope.study.graph import Plan, Step
@@ -173,9 +173,9 @@ class _Estimate:
         return _Seconds(seconds, seconds, 0.0, 0.0)
 
     def _predict(self) -> _Seconds:
-        fields, task = self.fields, TASKS[self.fields["task"]["name"]]
-        model, length = self.shapes[fields["model"]["name"]], task_length(task.id)
-        count = catalogue.task_size(task.id)
+        fields, task = self.fields, task_of(self.fields["task"])
+        model, length = self.shapes[fields["model"]["name"]], task_length(fields["task"])
+        count = catalogue.task_size(fields["task"])
         count = min(count, fields["limit"] or count) * (1 + fields["samples"])
         room = fields["decoding"]["max_new_tokens"] or task.max_new_tokens
         seconds = self._load(model) + self._decode(model, count, fields["batch"], length, room)

@@ -4,9 +4,10 @@ Prompts were measured on the test sets with SmolLM2's tokenizer (template includ
 their own; answers of the others are assumed (``docs/cost.md``).
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from kdscope.data.tasks import TASKS
+from kdscope.data.tasks import task_of
 
 
 class Length(NamedTuple):
@@ -43,6 +44,6 @@ def train_length(data: str) -> Length:
     return BY_FORM["text"] if data == "dolly" else BY_FORM["number"]
 
 
-def task_length(task: str) -> Length:
-    """Lengths of a task's prompts and answers."""
-    return _EMBEDDED.get(task) or BY_FORM[TASKS[task].form]
+def task_length(task: Mapping[str, Any]) -> Length:
+    """Lengths of the prompts and answers of a step's ``task`` field."""
+    return _EMBEDDED.get(task["name"]) or BY_FORM[task_of(task).form]

@@ -88,7 +88,9 @@ class Overview:
     def missing_data(self) -> list[tuple[str, int | None]]:
         """Files of the catalogue that the study needs and that are not here, with their bytes."""
         resolved = self.resolved
-        return catalogue.absent((*resolved.tasks, resolved.data.name, resolved.teacher_data.name))
+        return catalogue.absent(
+            ref.name for ref in (*resolved.tasks, resolved.data, resolved.teacher_data)
+        )
 
     def lines(self, *, every: bool = False) -> list[str]:
         """For people: one line per kind, or per step with ``every``."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kdscope.study import catalogue
+from kdscope.study.datasets import unpinned
 from kdscope.study.graph import Graph, Plan, system_name
 from kdscope.study.grid import EVALUATION, Cell, cells, idle_axes, shared
 from kdscope.study.resolve import Resolved
@@ -28,7 +28,10 @@ def build_plan(resolved: Resolved, *, many: bool = False) -> Plan:
     if resolved.study.include_base:
         builder.base_rows()
     builder.finish()
-    notes = tuple(idle_axes(resolved.study))
+    notes = (
+        *idle_axes(resolved.study),
+        *unpinned((resolved.data, resolved.teacher_data), resolved.tasks),
+    )
     return Plan(
         resolved.study.name, builder.graph.steps, tuple(grid), notes, resolved.locations(),
         trackers=resolved.study.trackers,
@@ -70,7 +73,7 @@ class _Builder:
         self.fidelities: dict[str, None] = {}
         self.distributions: dict[str, None] = {}
         self.answers: dict[str, _Answers] = {}
-        self.tasks = [{"name": t, "identity": catalogue.task(t).identity} for t in resolved.tasks]
+        self.tasks = [task.fields for task in resolved.tasks]
 
     def cell(self, cell: Cell) -> None:
         """All steps of one cell: training, answers, fidelity to teacher and to SFT student."""

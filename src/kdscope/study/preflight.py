@@ -1,8 +1,6 @@
 """What must be in order before any training: libraries, data that can be read, weights at hand."""
 
-from pathlib import Path
-
-from kdscope.data.sources import load_examples, load_items
+from kdscope.data.sources import examples_of, items_of
 from kdscope.errors import DataError, UserError, missing_extra
 from kdscope.models.sources import SMOLLM2, smollm2_gguf
 from kdscope.study.overview import Overview
@@ -21,7 +19,19 @@ def check(study: Overview) -> None:
     require(study.plan.trackers, study.plan.name)
     for extra in study.missing_extras():
         raise missing_extra(extra, _LIBRARIES.get(extra, extra), f"the study {study.plan.name!r}")
-    problems = [str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))]
+    _raise_all([str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))])
+
+
+def check_own_files(resolved: Resolved) -> None:
+    """Read the user's own files, which are always at hand, record by record.
+
+    Raises:
+        DataError: lists what is malformed, with file and line.
+    """
+    _raise_all([str(problem) for problem in _data(resolved, own_only=True)])
+
+
+def _raise_all(problems: list[str]) -> None:
     if len(problems) == 1:
         raise DataError(problems[0])
     if problems:
@@ -29,11 +39,13 @@ def check(study: Overview) -> None:
         raise DataError(f"{len(problems)} things are not at hand, nothing was started:\n{listed}")
 
 
-def _data(resolved: Resolved) -> list[UserError]:
+def _data(resolved: Resolved, *, own_only: bool = False) -> list[UserError]:
     problems: list[UserError] = []
     for ref in {ref.name: ref for ref in (resolved.data, resolved.teacher_data)}.values():
+        if own_only and ref.path is None:
+            continue
         try:
-            examples = load_examples(Path(ref.path) if ref.path else ref.name)
+            examples = examples_of(ref.fields, ref.path)
             held = resolved.study.train.validation
             if len(examples) <= held:
                 problems.append(
@@ -45,8 +57,10 @@ def _data(resolved: Resolved) -> list[UserError]:
         except UserError as problem:
             problems.append(problem)
     for task in resolved.tasks:
+        if own_only and task.path is None:
+            continue
         try:
-            load_items(task, limit=resolved.study.evaluate.limit)
+            items_of(task.fields, task.path, limit=resolved.study.evaluate.limit)
         except UserError as problem:
             problems.append(problem)
     return problems

@@ -1,19 +1,15 @@
-"""What the names in a study refer to: models and data, found without loading any of them."""
+"""What the model names in a study refer to, found without loading any of them."""
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdscope.data.tasks import expand, find_train_set
-from kdscope.errors import DataError
 from kdscope.models.families import family_of, shape_of
 from kdscope.models.sources import EMBEDDED, SMOLLM2, TINY
-from kdscope.study import catalogue
 from kdscope.study.config import Model
-from kdscope.study.identity import checkpoint_digest, digest, file_digest
+from kdscope.study.identity import checkpoint_digest, digest
 from kdscope.study.source import nearest
 
 # Models that come with a package: name -> parameters, for the cost model.
@@ -26,7 +22,6 @@ PARAMETERS = {
 KNOWN = (*EMBEDDED, SMOLLM2)
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?$")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
-DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet"}
 
 
 class UnresolvedError(Exception):
@@ -53,16 +48,6 @@ class ModelRef:
     parameters: float
     tokenizer: str | None
     whole: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class DataRef:
-    """A training set as steps see it: ``fields`` are keyed, ``path`` (a user's own file) is not."""
-
-    name: str
-    fields: dict[str, Any]
-    path: str | None
-    count: int
 
 
 def model_ref(entry: Model, folder: Path) -> ModelRef:
@@ -111,48 +96,8 @@ def model_ref(entry: Model, folder: Path) -> ModelRef:
     return ModelRef(name, fields, path, parameters, tokenizer, plain)
 
 
-def data_ref(name: str, folder: Path) -> DataRef:
-    """Resolve a training set: a catalogue name, or the path of a user's own file.
-
-    Raises:
-        UnresolvedError: neither of them.
-    """
-    try:
-        known = find_train_set(name).id
-    except DataError as error:
-        unknown = str(error)
-    else:
-        entry = catalogue.train_set(known)
-        return DataRef(known, {"name": known, "identity": entry.identity}, None, entry.size)
-    path = _existing(name, folder)
-    if path is not None and path.is_file():
-        if path.suffix not in DATA_SUFFIXES:
-            endings = ", ".join(sorted(DATA_SUFFIXES))
-            raise UnresolvedError(f"{path} is not a data file: its name must end in {endings}")
-        if path.stat().st_size == 0:
-            raise UnresolvedError(f"{path} is empty: there is nothing to train on")
-        fields = {"name": path.name, "identity": f"sha256:{file_digest(path)}"}
-        return DataRef(path.name, fields, str(path.resolve()), max(1, path.stat().st_size // 400))
-    if "/" in name or Path(name).suffix in DATA_SUFFIXES:
-        raise UnresolvedError(
-            f"there is no file {name!r} (looked in {folder} and the current folder)"
-        )
-    raise UnresolvedError(unknown)
-
-
-def task_names(names: Iterable[str]) -> list[str]:
-    """Tasks of a list of task and suite names, in order, each once; case does not matter.
-
-    Raises:
-        UnresolvedError: a name that is neither a task nor a suite.
-    """
-    try:
-        return expand(names)
-    except DataError as error:
-        raise UnresolvedError(str(error)) from None
-
-
-def _existing(name: str, folder: Path) -> Path | None:
+def existing(name: str, folder: Path) -> Path | None:
+    """A path as written, relative to the study's folder or to the current one; None if neither is there."""
     path = Path(name).expanduser()
     for candidate in (folder / path, path):
         if candidate.exists():
@@ -163,7 +108,7 @@ def _existing(name: str, folder: Path) -> Path | None:
 def _local_folder(name: str, folder: Path) -> Path | None:
     """The checkpoint folder that a model string names, or None if it is no path at all."""
     looks_local = name.startswith((".", "/", "~")) or (name not in KNOWN and "/" not in name)
-    path = _existing(name, folder)
+    path = existing(name, folder)
     if path is None or name in KNOWN or not path.is_dir():
         if name.startswith((".", "/", "~")):
             raise UnresolvedError(

@@ -9,17 +9,19 @@ from pydantic import BaseModel, ValidationError
 
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import ConfigError
-from kdscope.study.config import Ablations, Model, Settings, Study
-from kdscope.study.context import SERVER
-from kdscope.study.references import (
-    DataRef,
-    ModelRef,
-    UnresolvedError,
-    data_ref,
-    model_ref,
-    task_names,
-    tokenizers_differ,
+from kdscope.study.config import (
+    AS_MAPPING,
+    AS_NAME,
+    Ablations,
+    Model,
+    OwnData,
+    OwnTask,
+    Settings,
+    Study,
 )
+from kdscope.study.context import SERVER
+from kdscope.study.datasets import DataRef, TaskRef, data_ref, task_refs
+from kdscope.study.references import ModelRef, UnresolvedError, model_ref, tokenizers_differ
 from kdscope.study.signal_rules import signal_mistakes
 from kdscope.study.source import Location, Problem, Source, describe, nearest, read_study
 
@@ -43,7 +45,7 @@ class Resolved:
         teachers, students: models by name, in the order of the study.
         pairs: (teacher, student) names that are distilled.
         data, teacher_data: the training sets of students and of teachers.
-        tasks: task ids in order, suites opened.
+        tasks: in order, suites opened.
     """
 
     study: Study
@@ -53,7 +55,7 @@ class Resolved:
     pairs: tuple[tuple[str, str], ...]
     data: DataRef
     teacher_data: DataRef
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskRef, ...]
 
     def locations(self) -> dict[str, str]:
         """Where local models, data files and the server are, by name: for steps, never part of a key."""
@@ -66,18 +68,24 @@ class Resolved:
         }
         if self.study.server is not None:
             found[SERVER] = self.study.server.url
-        return found | {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
+        found |= {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
+        return found | {task.location: task.path for task in self.tasks if task.path}
 
     def document(self) -> dict[str, Any]:
         """What runs, fully resolved: the content of ``resolved.yaml``."""
         document = self.study.model_dump(mode="json")
-        document["evaluate"]["tasks"] = list(self.tasks)
+        own = {e.name: e for e in self.study.evaluate.tasks if isinstance(e, OwnTask)}
+        document["evaluate"]["tasks"] = [
+            own[task.name].model_dump(mode="json") if task.name in own else task.name
+            for task in self.tasks
+        ]
         document["pairs"] = [list(pair) for pair in self.pairs]
         document["identities"] = {
             "models": {
                 name: ref.fields for name, ref in {**self.teachers, **self.students}.items()
             },
             "data": {ref.name: ref.fields["identity"] for ref in (self.data, self.teacher_data)},
+            "tasks": {ref.name: ref.fields["identity"] for ref in self.tasks if ref.path},
         }
         return document
 
@@ -157,9 +165,9 @@ class _Finder:
     def check_names(self, data: dict[str, Any]) -> None:
         """Names of tasks, methods and models, even where other sections are missing or wrong."""
         tasks = _section(data, "evaluate").get("tasks")
-        for i, name in _entries(tasks):
+        for i, entry in _entries(tasks):
             where = ("evaluate", "tasks", i) if isinstance(tasks, list) else ("evaluate", "tasks")
-            self._try(where, lambda name=name: task_names([name]))
+            self._try_mapped(where, entry, OwnTask, lambda e: task_refs([e], self.source.folder))
         if isinstance(tasks, list) and not tasks:
             self.add(("evaluate", "tasks"), "is empty: name at least one task")
         for name in _section(data, "methods"):
@@ -174,9 +182,10 @@ class _Finder:
                     continue
                 self._try((role, i), lambda m=model: model_ref(m, self.source.folder))
         for section in ("train", "teacher_train"):
-            name = _section(data, section).get("data")
-            if isinstance(name, str):
-                self._try((section, "data"), lambda n=name: data_ref(n, self.source.folder))
+            entry = _section(data, section).get("data")
+            if isinstance(entry, str | dict):
+                find = lambda e: data_ref(e, self.source.folder)  # noqa: E731
+                self._try_mapped((section, "data"), entry, OwnData, find)
 
     def resolve(self, study: Study) -> Resolved | None:
         """References between sections: signal, pairs, clashing names, tokenizers."""
@@ -188,9 +197,22 @@ class _Finder:
             students = self._models("students", study.students)
             data = data_ref(study.train.data, folder)
             teacher_data = data_ref(study.teacher_train.data or study.train.data, folder)
-            tasks = tuple(task_names(study.evaluate.tasks))
         except UnresolvedError:
             return None  # already noted by check_names
+        if data.name == teacher_data.name and data.fields != teacher_data.fields:
+            self.add(
+                ("teacher_train", "data"),
+                f"and train.data are both called {data.name!r}: give one a name:",
+            )
+        try:
+            tasks = task_refs(study.evaluate.tasks, folder)
+        except UnresolvedError as problem:
+            if str(problem) not in {known.message for known in self.problems}:
+                self.add(("evaluate", "tasks"), str(problem))
+            return None
+        for section, ref in (("train", data), ("teacher_train", teacher_data)):
+            if ref.name in {**teachers, **students}:
+                self.add((section, "data"), f"a model is called {ref.name!r} too: give one a name:")
         for name in teachers.keys() & students.keys():
             if teachers[name].fields != students[name].fields:
                 self.add(
@@ -246,6 +268,14 @@ class _Finder:
             self.add(("pairs",), "is empty: leave it out for all teachers with all students")
         return tuple(dict.fromkeys(pairs))
 
+    def _try_mapped(self, where: Location, entry: Any, record: Any, find: Any) -> None:
+        """Try a name, or a mapping of the right form; a mapping of another form is noted by pydantic."""
+        try:
+            found = entry if isinstance(entry, str) else record.model_validate(entry)
+        except ValidationError:
+            return
+        self._try(where, lambda: find(found))
+
     def _try(self, where: Location, find: Any) -> None:
         try:
             find()
@@ -272,6 +302,8 @@ def _clean(loc: tuple[Any, ...], data: Any) -> Location:
         if isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
         elif isinstance(data, dict):
+            if part not in data and (part in (AS_NAME, AS_MAPPING) or isinstance(part, int)):
+                continue  # which of several forms an entry has; the only entry of a list
             data = data.get(part)
         elif isinstance(part, int):
             continue  # a scalar that opened an axis with one point

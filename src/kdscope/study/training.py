@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdscope.study.datasets import DataRef
 from kdscope.study.graph import Graph, system_name
 from kdscope.study.grid import PAPER_FORMS, Cell
-from kdscope.study.references import DataRef
 from kdscope.study.resolve import Resolved
 from kdscope.study.signal_rules import FEW_TOKENS
 
@@ -21,7 +21,7 @@ class Training:
         self.shared: dict[tuple[str, ...], str] = {}  # keys of steps that many cells ask for
         train = self.study.train.model_dump(mode="json")
         self.split = {name: train.pop(name) for name in ("limit", "validation", "split_seed")}
-        train.pop("data")
+        del train["data"]
         self.train = train
         self.data = self._data(resolved.data, self.split)
         self.widest = self.data  # all that any student is trained on

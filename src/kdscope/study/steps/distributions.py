@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import load_items
 from kdscope.data.collation import Encoded
 from kdscope.data.prompts import encode_prompts, find_template
 from kdscope.data.records import Item
@@ -14,6 +13,7 @@ from kdscope.models.adapters import load_trained, merged
 from kdscope.models.loading import load_model, load_tokenizer, padding_id
 from kdscope.study.context import StepContext
 from kdscope.study.steps.fidelity import generations
+from kdscope.study.steps.task_items import task_items
 from kdscope.study.steps.teacher import load_teacher
 
 LONGEST = 256  # tokens of a text that are compared
@@ -35,7 +35,7 @@ def run(
         pad_id=padding_id(tokenizer),
         vocabulary=len(tokenizer),
     )
-    items = [i for t in fields["tasks"] for i in load_items(t["name"], limit=fields["items"])]
+    items = [i for t in fields["tasks"] for i in task_items(t, context, fields["items"])]
     template = find_template(fields["prompt"], tokenizer)
     prompts = encode_prompts(
         tokenizer, template, [template.prompt(item.question, item.input) for item in items]

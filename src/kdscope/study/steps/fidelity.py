@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import TASKS, load_items
+from kdscope.data.tasks import task_of
 from kdscope.fidelity.rows import fidelity_rows
 from kdscope.study.context import StepContext
+from kdscope.study.steps.task_items import task_items
 
 
 def run(
     fields: dict[str, Any], inputs: dict[str, list[Path]], out: Path, context: StepContext
 ) -> dict[str, Any]:
     """Item by item over all tasks; leaves ``fidelity.parquet``."""
-    forms = {task["name"]: TASKS[task["name"]].form for task in fields["tasks"]}
+    forms = {task["name"]: task_of(task).form for task in fields["tasks"]}
     system = generations(inputs["system"])
     solutions = {
         (item.task, item.item): item.reference
         for task in fields["tasks"]
-        for item in load_items(task["name"])
+        for item in task_items(task, context)
         if item.reference
     }
     rows: list[dict[str, Any]] = []

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import load_items
 from kdscope.data.prompts import find_template
-from kdscope.data.tasks import find_task
+from kdscope.data.tasks import task_of
 from kdscope.evaluation.answering import Asking, answer_rows, too_long, with_samples
 from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
 from kdscope.generation.journal import Journal
@@ -14,6 +13,7 @@ from kdscope.models.adapters import load_trained, merged
 from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.models.quantization import quantised
 from kdscope.study.context import StepContext
+from kdscope.study.steps.task_items import task_items
 from kdscope.study.steps.teacher_texts import decoding_of
 
 
@@ -24,14 +24,14 @@ def run(
 
     Finished batches are kept in ``context.resume``, so that a killed step repeats whole batches only.
     """
-    reference, task = fields["model"], find_task(fields["task"]["name"])
+    reference, task = fields["model"], task_of(fields["task"])
     path = context.locations.get(reference["name"])
     tokenizer = load_tokenizer(reference, path)
     model = load_model(reference, path, context.device)
     if "adapter" in inputs:
         model = merged(load_trained(model, inputs["adapter"][0] / "model"))
     model = quantised(model, reference.get("quantize"))
-    items = load_items(task, limit=fields["limit"])
+    items = task_items(fields["task"], context, fields["limit"])
     headline = decoding_of(fields["decoding"], task.max_new_tokens, fields["seed"])
     decodings = with_samples(headline, fields["samples"], float(fields["decoding"]["temperature"]))
     batch = min(fields["batch"], context.micro_batch or fields["batch"])
@@ -49,7 +49,13 @@ def run(
     tables.write("generations", rows, out / "generations.parquet")
     if fields["choices"] and can_be_scored(items):
         scored = choice_rows(
-            model, tokenizer, items, asking.template, fields["system"], batch_size=batch
+            model,
+            tokenizer,
+            items,
+            asking.template,
+            fields["system"],
+            statement=task.statement,
+            batch_size=batch,
         )
         tables.write("choices", scored, out / "choices.parquet")
     right = [row["score"] for row in rows if row["sample"] == 0]

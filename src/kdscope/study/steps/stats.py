@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kdscope import tables
-from kdscope.data import load_items
 from kdscope.data.audit import Audit, audit
 from kdscope.data.records import Item
 from kdscope.fidelity.summary import study_comparisons
 from kdscope.study.context import StepContext
 from kdscope.study.steps.fidelity import generations
+from kdscope.study.steps.task_items import task_items
 from kdscope.study.steps.training_data import split_examples
 
 Rows = list[dict[str, Any]]
@@ -21,7 +21,7 @@ def run(
 ) -> dict[str, Any]:
     """Leaves ``items.parquet``, ``contamination.parquet`` and ``comparisons.parquet``."""
     items = [
-        item for task in fields["tasks"] for item in load_items(task["name"], limit=fields["limit"])
+        item for task in fields["tasks"] for item in task_items(task, context, fields["limit"])
     ]
     audits = {
         data["name"]: audit(split_examples(data, context.locations.get(data["name"]))[0], items)

@@ -4,10 +4,10 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kdscope.data import load_examples
 from kdscope.data.collation import Encoded, encode
 from kdscope.data.prompts import find_template
 from kdscope.data.records import Example
+from kdscope.data.sources import examples_of
 from kdscope.distillation.paper_text import every_token
 
 
@@ -39,7 +39,7 @@ def split_examples(
     data: Mapping[str, Any], path: str | None
 ) -> tuple[list[Example], list[Example]]:
     """Training and validation examples of a step's ``data`` field; the split is keyed by its seed."""
-    examples = list(load_examples(path or data["name"], limit=None))
+    examples = examples_of(data, path)
     held = int(data["validation"])
     validation: list[Example] = []
     if held:
