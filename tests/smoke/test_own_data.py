@@ -22,7 +22,7 @@ train:
 methods: {sft: {}, fkl: {}}
 evaluate:
   choices: true
-  distributions: 2
+  distributions: 3
   tasks:
     - {name: bills, path: bills.csv, form: number, columns: {instruction: ask, answer: total}}
     - {name: sides, path: sides.jsonl, form: word, options: [left, right], statement: "It is {}."}
@@ -43,6 +43,7 @@ def folder(tmp_path) -> Path:
     bills.append((examples[0][0], "7"))  # stands in the training data
     table(tmp_path / "bills.csv", ["ask", "total"], bills)
     sides = [{"prompt": f"Which side is {side}?", "answer": side} for side in ("left", "right")]
+    sides.append({"prompt": "Which side is left? " * 200, "answer": "left"})  # beyond the context
     (tmp_path / "sides.jsonl").write_text("\n".join(map(json.dumps, sides)))
     return tmp_path
 
@@ -62,16 +63,25 @@ def test_own_files_from_a_csv_to_the_report_and_again(folder):
     out = folder / "run" / "tables"
     answers = tables.read("generations", out / "generations.parquet").to_pylist()
     assert {(row["task"], row["item"]) for row in answers} == {
-        *(("bills", str(i)) for i in range(4)), ("sides", "0"), ("sides", "1"),
+        *(("bills", str(i)) for i in range(4)), *(("sides", str(i)) for i in range(3)),
     }  # fmt: skip
+    unasked = [row for row in answers if row["finish_reason"] == "too_long"]
+    assert {(row["task"], row["item"]) for row in unasked} == {("sides", "2")}
+    assert not any(row["valid"] for row in unasked)
     items = tables.read("items", out / "items.parquet").to_pylist()
     assert [row["item"] for row in items if row["leaked"]] == ["3"]
     assert {tuple(row["options"]) for row in items if row["task"] == "sides"} == {("left", "right")}
     scored = tables.read("choices", out / "choices.parquet").to_pylist()
-    assert {row["option"] for row in scored} == {"left", "right"}
+    assert {(row["item"], row["option"]) for row in scored} == {
+        (item, option) for item in "01" for option in ("left", "right")
+    }
+    compared = tables.read("distributions", out / "distributions.parquet").to_pylist()
+    assert ("sides", "2") not in {(row["task"], row["item"]) for row in compared}
     contamination = tables.read("contamination", out / "contamination.parquet").to_pylist()
     assert {row["train"] for row in contamination} == {"train.csv"}
-    assert "bills" in (folder / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    page = (folder / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "bills" in page
+    assert f"{len(unasked)} of these answers were not asked for" in page
 
     text = (folder / "bills.csv").read_text(encoding="utf-8").replace(",7", ",8")
     (folder / "bills.csv").write_text(text, encoding="utf-8")

@@ -110,6 +110,26 @@ def test_a_prompt_without_room_is_counted_not_cut(tmp_path):
     assert not any(row["valid"] for row in unasked)
 
 
+def test_own_tasks_and_options_without_room(tmp_path):
+    lines = ["Which side?", "Which side? " * 300, "And now?"]
+    rows = [json.dumps({"prompt": line, "answer": "left"}) for line in lines]
+    (tmp_path / "sides.jsonl").write_text("\n".join(rows))
+    task = {
+        "name": "sides", "path": str(tmp_path / "sides.jsonl"), "form": "word",
+        "options": ["left", "right"], "statement": "It is {}.",
+    }  # fmt: skip
+    said = []
+    found = ask(tmp_path / "x.parquet", tasks=[task], choices=True, say=said.append)
+    assert found["tasks"][0]["too_long"] == 1
+    assert any("sides: 1 items with their options exceed" in line for line in said)
+    scored = tables.read("choices", tmp_path / "x.choices.parquet").to_pylist()
+    assert [row["item"] for row in scored] == ["0", "0", "2", "2"]
+    rows[0] = json.dumps({"prompt": "Which side?", "answer": "right"})
+    (tmp_path / "sides.jsonl").write_text("\n".join(rows))
+    with pytest.raises(StoreError, match="another evaluation"):
+        ask(tmp_path / "x.parquet", tasks=[task], choices=True)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -43,6 +43,8 @@ def own_examples(source: Mapping[str, Any], limit: int | None = None) -> list[Ex
         DataError: an unknown key, a column that is not there, a malformed record; file and line are
             named.
     """
+    if "path" in source:
+        allowed(Path(str(source["path"])))
     records, stem = _records(source)
     columns = dict(source.get("columns") or {})
     named = [renamed(record, columns, EXAMPLE_FIELDS) for record in islice(records, limit)]
@@ -134,7 +136,7 @@ def _records(source: Mapping[str, Any]) -> tuple[list[Record], str]:
             f"columns, config, revision, split; got {sorted(source)}"
         )
     if "path" in source:
-        path = allowed(Path(str(source["path"])).expanduser())
+        path = Path(str(source["path"])).expanduser()
         return read_records(path), path.stem
     return _hub_records(source), str(source["hub"])
 

@@ -10,9 +10,6 @@ holds from then on.
 from dataclasses import dataclass
 
 RAW = "https://raw.githubusercontent.com"
-ADAPTERS = "AGI-Edgerunners/LLM-Adapters/816657208af4db747803f87ba40a4c71383fed7a"
-TOOLKIT = "LYH-YF/MWPToolkit/0993beb336c286a0f974d58834e932cf65e32249"
-SELF_INSTRUCT = "yizhongw/self-instruct/0b26ccaa415992100fa32df62d41b994cf928e23"
 
 
 @dataclass(frozen=True)
@@ -54,26 +51,6 @@ def git_pin(
 ) -> Pin:
     """A file of a git repository; ``repository`` is ``owner/name/commit``."""
     return Pin(path, f"{RAW}/{repository}/{upstream}", upstream, blob, size)
-
-
-def adapters_test(name: str, blob: str, size: int | None = None) -> Pin:
-    """A test file of LLM-Adapters."""
-    return git_pin(
-        f"llm_adapters/test/{name}.json", ADAPTERS, f"dataset/{name}/test.json", blob, size
-    )
-
-
-def adapters_part(name: str, blob: str, size: int | None = None) -> Pin:
-    """The training split of one LLM-Adapters task."""
-    return git_pin(
-        f"llm_adapters/train/{name}.json", ADAPTERS, f"dataset/{name}/train.json", blob, size
-    )
-
-
-def adapters_train(name: str, blob: str) -> Pin:
-    """A fine-tuning set of LLM-Adapters."""
-    upstream = f"ft-training_set/{name}.json"
-    return git_pin(f"llm_adapters/{upstream}", ADAPTERS, upstream, blob)
 
 
 def hub_pin(hub: str, file: str, revision: str | None = None) -> Pin:

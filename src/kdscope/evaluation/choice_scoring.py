@@ -55,11 +55,14 @@ def choice_rows(
 ) -> list[dict[str, Any]]:
     """Rows of the ``choices`` table: each item's options in their order.
 
+    An item that exceeds the model's context with one of its options is not scored and not cut: it has no
+    rows (see :func:`unscored`).
+
     ``statement`` is how a text chooses an option (``{}`` stands for it); the task's own if not given.
     ``logprob_per_byte`` divides by the bytes of the statement in UTF-8.
 
     Raises:
-        DataError: a question with its options is longer than the model's context.
+        DataError: not one item fits into the model's context.
     """
     prompts = encode_prompts(
         tokenizer, template, [template.prompt(item.question, item.input) for item in items]
@@ -71,7 +74,9 @@ def choice_rows(
         Question(prompt, [next(ids) for _ in texts])
         for prompt, texts in zip(prompts, said, strict=True)
     ]
-    scores = score_options(model, tokenizer, questions, batch_size=batch_size, progress=progress)
+    fit = _fitting(model, questions) or range(len(questions))
+    asked = [questions[i] for i in fit]
+    scores = score_options(model, tokenizer, asked, batch_size=batch_size, progress=progress)
     return [
         {
             **system,
@@ -82,9 +87,16 @@ def choice_rows(
             "logprob_per_byte": score / len(text.strip().encode()),
             "gold": option == item.gold,
         }
-        for item, texts, row in zip(items, said, scores, strict=True)
+        for item, texts, row in zip(
+            [items[i] for i in fit], [said[i] for i in fit], scores, strict=True
+        )
         for option, text, score in zip(item.options or (), texts, row, strict=True)
     ]
+
+
+def unscored(items: Sequence[Item], rows: Sequence[dict[str, Any]]) -> int:
+    """How many items have no rows because they are too long for the model."""
+    return len(items) - len({(row["task"], row["item"]) for row in rows})
 
 
 def score_options(
@@ -114,14 +126,20 @@ def score_options(
     return found
 
 
-def _check_lengths(model: PreTrainedModel, questions: Sequence[Question]) -> None:
+def _fitting(model: PreTrainedModel, questions: Sequence[Question]) -> list[int]:
+    """Places of the questions that fit into the model's context with every option."""
     context = getattr(model.config, "max_position_embeddings", None)
     longest = [len(q.prompt) + max(map(len, q.options)) for q in questions]
-    over = [i for i, length in enumerate(longest) if context and length > context]
+    return [i for i, length in enumerate(longest) if not context or length <= context]
+
+
+def _check_lengths(model: PreTrainedModel, questions: Sequence[Question]) -> None:
+    over = sorted(set(range(len(questions))) - set(_fitting(model, questions)))
     if over:
         raise DataError(
             f"{len(over)} of {len(questions)} questions with their options exceed the model's context of "
-            f"{context} tokens, the first at place {over[0]}. Leave these items out; none is cut silently."
+            f"{model.config.max_position_embeddings} tokens, the first at place {over[0]}. Leave these "
+            "items out; none is cut silently."
         )
 
 

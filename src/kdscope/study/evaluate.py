@@ -15,7 +15,7 @@ from kdscope.data.sources import items_of
 from kdscope.data.tasks import Task, task_of
 from kdscope.errors import ConfigError, StoreError
 from kdscope.evaluation.answering import Asking, Row, answer_rows, too_long, with_samples
-from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
+from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows, unscored
 from kdscope.generation.journal import Journal
 from kdscope.generation.settings import Decoding
 from kdscope.models.adapters import load_trained, merged
@@ -190,7 +190,7 @@ def _answer(
             model.eval(), tokenizer, asked, asking, system, journal=journal, progress=progress
         )
         if how.choices and can_be_scored(asked):
-            scored += choice_rows(
+            options = choice_rows(
                 model,
                 tokenizer,
                 asked,
@@ -199,6 +199,11 @@ def _answer(
                 statement=task.statement,
                 batch_size=how.batch_size,
             )
+            scored += options
+            if left := unscored(asked, options):
+                say(
+                    f"{name}: {left} items with their options exceed the model's context: not scored"
+                )
     if too_long(rows):
         say(f"{too_long(rows)} prompts leave no room in the model's context: counted as invalid")
     if how.choices:

@@ -132,6 +132,13 @@ def _invalid(results: Results) -> Table | None:
         (accuracy["measure"] == "accuracy") & (accuracy["task"] == "all") & accuracy["seed"].notna()
     ]
     per_seed = {(r.student, r.method, r.settings, r.seed): r for r in accuracy.itertuples()}
+    unasked = int(rows["finish_reason"].eq("too_long").sum())
+    note = "by the flexible extractor"
+    if unasked:
+        note += (
+            f"; {unasked:,} of these answers were not asked for, as the prompt left no room in the "
+            "model's context: they count as invalid"
+        )
     cells, methods = [], []
     for values, group in rows.groupby(keys, dropna=False, sort=False):
         model, _, student, method, settings, seed = values
@@ -159,6 +166,6 @@ def _invalid(results: Results) -> Table | None:
         "Every run: accuracy, invalid answers, answers that did not stop, %",
         ["run", "accuracy", "invalid", "did not stop", "n"],
         cells,
-        "by the flexible extractor",
+        note,
         methods,
     )

@@ -1,5 +1,6 @@
 """Compare one student's next-token distributions with its teacher's, on three kinds of prefix."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,18 @@ def run(
         tokenizer, template, [template.prompt(item.question, item.input) for item in items]
     )
     texts = {
-        prefix: _encoded(items, prompts, found, tokenizer, template)
+        prefix: _encoded(items, prompts, found, tokenizer, template, _context(student))
         for prefix, found in _texts(items, inputs).items()
     }
     who = {**fields["system"], "reference": fields["teacher_system"]["model"]}
     rows = list(distribution_rows(comparison, texts, who))
     tables.write("distributions", rows, out / "distributions.parquet")
     return {"tokens": sum(len(row["forward_kl"]) for row in rows)}
+
+
+def _context(model: Any) -> int:
+    """Tokens that a model can read; any number where it does not say."""
+    return getattr(model.config, "max_position_embeddings", None) or sys.maxsize
 
 
 def _texts(
@@ -72,13 +78,17 @@ def _encoded(
     texts: Mapping[tuple[str, str], tuple[str, bool]],
     tokenizer: Any,
     template: Any,
+    room: int,
 ) -> list[Encoded]:
-    """Items with their texts as token ids; those whose text is empty and unfinished are left out."""
+    """Items with their texts as token ids.
+
+    Left out are those whose text is empty and unfinished, or longer than ``room`` with its prompt.
+    """
     encoded = []
     for item, prompt in zip(items, prompts, strict=True):
         text, ended = texts.get((item.task, item.item), ("", False))
         tokens = tokenizer(template.response(text), add_special_tokens=False)["input_ids"]
         response = tuple([*tokens, *([tokenizer.eos_token_id] if ended else [])][:LONGEST])
-        if response:
+        if response and len(prompt) + len(response) <= room:
             encoded.append(Encoded(f"{item.task}/{item.item}", tuple(prompt), response))
     return encoded

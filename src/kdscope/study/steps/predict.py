@@ -7,7 +7,7 @@ from kdscope import tables
 from kdscope.data.prompts import find_template
 from kdscope.data.tasks import task_of
 from kdscope.evaluation.answering import Asking, answer_rows, too_long, with_samples
-from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows
+from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows, unscored
 from kdscope.generation.journal import Journal
 from kdscope.models.adapters import load_trained, merged
 from kdscope.models.loading import load_model, load_tokenizer
@@ -47,6 +47,7 @@ def run(
         progress=context.progress,
     )
     tables.write("generations", rows, out / "generations.parquet")
+    measures = {"tokens": sum(row["tokens"] for row in rows), "too_long": too_long(rows)}
     if fields["choices"] and can_be_scored(items):
         scored = choice_rows(
             model,
@@ -58,9 +59,6 @@ def run(
             batch_size=batch,
         )
         tables.write("choices", scored, out / "choices.parquet")
+        measures["unscored"] = unscored(items, scored)
     right = [row["score"] for row in rows if row["sample"] == 0]
-    return {
-        "tokens": sum(row["tokens"] for row in rows),
-        "accuracy": sum(right) / len(right),
-        "too_long": too_long(rows),
-    }
+    return {**measures, "accuracy": sum(right) / len(right)}
