@@ -5,7 +5,12 @@ import torch
 from transformers import DynamicCache
 
 from kdscope.errors import DataError
-from kdscope.generation.decoding import generate, length_sorted_batches, uniform_draws
+from kdscope.generation.decoding import (
+    generate,
+    length_sorted_batches,
+    shared_length,
+    uniform_draws,
+)
 from kdscope.generation.settings import Decoding
 from tests.tiny import PROMPTS, random_model, tokenizer
 
@@ -41,6 +46,40 @@ def test_answers_do_not_depend_on_the_batch(model, temperature):
     backwards = generate(model, tokenizer(), ids()[::-1], keys()[::-1], settings, batch_size=8)
     assert [c.tokens for c in alone] == [c.tokens for c in together]
     assert [c.tokens for c in together] == [c.tokens for c in backwards[::-1]]
+
+
+def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(model, monkeypatch):
+    opening = ids(["Below is an instruction that describes a task. " * 3])[0]
+    asked = [opening + prompt for prompt in ids()]
+    read = []
+    forward = type(model).forward
+
+    def counted(self, *args, **kwargs):
+        read.append(kwargs["input_ids"].numel())
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", counted)
+    settings = Decoding(20, stop=())
+    together = generate(model, tokenizer(), asked, keys(), settings, batch_size=8)
+    longest = max(map(len, ids()))
+    assert read[:2] == [len(opening), len(asked) * longest]
+    alone = generate(model, tokenizer(), asked, keys(), settings, batch_size=1)
+    assert [c.tokens for c in together] == [c.tokens for c in alone]
+    means = [c.mean_logprob for c in alone]
+    assert [c.mean_logprob for c in together] == pytest.approx(means, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "length"),
+    [
+        ([[1] * 40], 0),
+        ([[1] * 40, [1] * 20 + [2]], 20),
+        ([[1] * 40, [1] * 40, [1] * 30], 29),
+        ([[1] * 40, [1] * 5 + [2] * 30], 0),
+    ],
+)
+def test_the_shared_beginning_leaves_something_to_read(prompts, length):
+    assert shared_length(prompts) == length
 
 
 def test_log_probabilities_are_those_of_a_full_forward_pass(model):

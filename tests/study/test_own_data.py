@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kdscope.errors import ConfigError, DataError
+from kdscope.study import identity
 from kdscope.study.datasets import asked_tasks
 from kdscope.study.plan import build_plan
 from kdscope.study.preflight import check_own_files
@@ -98,9 +99,13 @@ def test_the_column_map_is_part_of_the_key_and_the_place_is_not(folder):
 
 
 def test_one_changed_record_of_a_large_file_is_seen(folder, monkeypatch):
+    monkeypatch.setattr(
+        identity, "_WHOLE", 1000
+    )  # bytes from which on weights are known by samples
+    monkeypatch.setattr(identity, "_BLOCK", 10)
     line = json.dumps({"prompt": "Q" * 1000, "answer": "A"}) + "\n"
     big = folder / "big.jsonl"
-    big.write_text(line * 70_000)  # above the size whose weights are identified by samples
+    big.write_text(line * 2000)
     path = study(folder, "big.jsonl", ["tiny-math"])
     before = load_study(path).data.fields["identity"]
     with big.open("r+b") as file:

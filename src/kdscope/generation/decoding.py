@@ -1,5 +1,7 @@
 """Batched decoding with transformers: left padding, a key-value cache, and rows that leave when done.
 
+What all prompts of a batch begin with is read once, if it is long enough to matter.
+
 Greedy answers do not depend on the batch around them but for the last bits of a matrix product, and
 sampled ones neither: the uniform numbers that pick the tokens are keyed by (seed, item, sample), not drawn
 from a shared stream.
@@ -17,11 +19,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kdscope.errors import DataError
 from kdscope.generation.journal import Journal, batch_name
-from kdscope.generation.key_values import roomy_cache
+from kdscope.generation.key_values import is_roomy, roomy_cache
 from kdscope.generation.settings import Completion, Decoding
 from kdscope.models.loading import padding_id
 
 CHECK_EVERY = 16  # tokens between two looks for stop texts and finished rows
+SHARED = 16  # tokens that a batch's prompts begin with in common, from which on these are read once
 
 
 def generate(
@@ -142,19 +145,23 @@ class _Batch:
         self.written: list[list[int]] = [[] for _ in prompts]
         self.logprobs = [0.0] * len(prompts)
         self.reasons = ["length"] * len(prompts)
-        width = max(map(len, prompts))
-        pad = padding_id(tokenizer)
-        self.ids = torch.full((len(prompts), width), pad, device=model.device)
-        self.mask = torch.zeros_like(self.ids)
-        for row, prompt in enumerate(prompts):
-            self.ids[row, width - len(prompt) :] = torch.tensor(prompt, device=model.device)
-            self.mask[row, width - len(prompt) :] = 1
-        self.positions = (self.mask.cumsum(-1) - 1).clamp_min(0)
-        self.cache = roomy_cache(model, width + decoding.max_new_tokens)
+        self.cache = roomy_cache(model, max(map(len, prompts)) + decoding.max_new_tokens)
+        self.shared = list(prompts[0][: shared_length(prompts) if is_roomy(self.cache) else 0])
+        rests = [prompt[len(self.shared) :] for prompt in prompts]
+        width, pad = max(map(len, rests)), padding_id(tokenizer)
+        self.ids = torch.full((len(rests), width), pad, device=model.device)
+        mask = torch.zeros_like(self.ids)
+        for row, rest in enumerate(rests):
+            self.ids[row, width - len(rest) :] = torch.tensor(rest, device=model.device)
+            mask[row, width - len(rest) :] = 1
+        self.mask = torch.cat([mask.new_ones(len(rests), len(self.shared)), mask], dim=-1)
+        self.positions = (self.mask.cumsum(-1) - 1).clamp_min(0)[:, len(self.shared) :]
 
     @torch.inference_mode()
     def run(self) -> list[Completion]:
         """Decode to the end and return one completion per prompt."""
+        if self.shared:
+            self._read_shared()
         for step in range(self.decoding.max_new_tokens):
             chosen, logprobs = self._choose(self._logits(), step)
             running = self._record(chosen.tolist(), logprobs.tolist())
@@ -167,6 +174,16 @@ class _Batch:
             Completion(tuple(ids), reason, total / max(len(ids), 1))
             for ids, reason, total in zip(self.written, self.reasons, self.logprobs, strict=True)
         ]
+
+    def _read_shared(self) -> None:
+        """Read what all prompts begin with in one row, and give every row its states."""
+        self.model(
+            input_ids=torch.tensor([self.shared], device=self.model.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.cache.batch_repeat_interleave(len(self.rows))
 
     def _logits(self) -> Float[Tensor, "B V"]:
         output = self.model(
@@ -230,6 +247,16 @@ class _Batch:
             self.mask = self.mask[index]
             self.cache.batch_select_indices(index)
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=-1)
+
+
+def shared_length(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, less than any prompt has; 0 below :data:`SHARED`."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(map(list, prompts)), max(map(list, prompts))
+    most = min(map(len, prompts)) - 1
+    length = next((i for i in range(most) if first[i] != last[i]), most)
+    return length if length >= SHARED else 0
 
 
 def _nucleus(p: Float[Tensor, "B V"], top_p: float) -> Float[Tensor, "B V"]:

@@ -32,6 +32,11 @@ class _RoomyLayer(DynamicLayer):
         self._look()
         return self.keys, self.values  # type: ignore[return-value]
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.key_room = self.key_room.repeat_interleave(repeats, dim=0)
+        self.value_room = self.value_room.repeat_interleave(repeats, dim=0)
+        self._look()
+
     def batch_select_indices(self, indices: Tensor) -> None:
         self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
         self._look()
@@ -43,6 +48,11 @@ class _RoomyLayer(DynamicLayer):
     def _look(self) -> None:
         self.keys = self.key_room[:, :, : self.length]
         self.values = self.value_room[:, :, : self.length]
+
+
+def is_roomy(cache: DynamicCache) -> bool:
+    """Whether every layer keeps all tokens in their order, so that blanks may stand among them."""
+    return all(isinstance(layer, _RoomyLayer) for layer in cache.layers)
 
 
 def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
