@@ -122,10 +122,11 @@ def generation(model, tokenizer, given) -> dict:
 
     for _ in range(given.rounds):
         alone = timed(lambda: ours(picked, 1), times, "one by one", len(picked))
-        for size in given.sizes:
+        for size in given.own_sizes:
             together = timed(
                 lambda s=size: ours(range(len(items)), s), times, f"kdscope {size}", len(items)
             )
+        for size in given.sizes:
             backend = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size)
             texts = timed(lambda b=backend: theirs(b), times, f"lm-eval {size}", len(items))
     lengths = [len(answer.tokens) for answer in together]
@@ -153,7 +154,8 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--alone", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32, 64], help="lm-eval's")
+    parser.add_argument("--own-sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--model", default="smollm2-135m")
     given = parser.parse_args()
     reference = {"name": given.model, "source": "embedded", "dtype": "float32"}
