@@ -85,8 +85,10 @@ class Resolved:
                 name: ref.fields for name, ref in {**self.teachers, **self.students}.items()
             },
             "data": {ref.name: ref.fields["identity"] for ref in (self.data, self.teacher_data)},
-            "tasks": {ref.name: ref.fields["identity"] for ref in self.tasks if ref.path},
         }
+        own_tasks = {ref.name: ref.fields["identity"] for ref in self.tasks if "own" in ref.fields}
+        if own_tasks:
+            document["identities"]["tasks"] = own_tasks
         return document
 
 
