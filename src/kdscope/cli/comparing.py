@@ -46,6 +46,10 @@ def compare(
         list[str] | None,
         typer.Option(help="Also BLEU as others compute it: nltk, nltk-bleu1, nltk-characters."),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Also embedding cosine and BERTScore: minilm, or an encoder's folder."),
+    ] = None,
 ) -> None:
     """Compare prediction files of any origin: agreement, imitation, reasoning, wording, paired tests.
 
@@ -68,6 +72,7 @@ def compare(
         seed=seed,
         text_rows=None if text_rows < 0 else text_rows,
         bleu=[name for given in bleu or () for name in given.split(",")],
+        encoder=encoder,
         progress=progress,
     )
     if html is not None:

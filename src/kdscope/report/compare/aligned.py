@@ -15,6 +15,7 @@ from kdscope.data.tasks import TASKS
 from kdscope.fidelity.agreement import AnswerBook, Answers, columns
 from kdscope.fidelity.calibration import calibration_columns
 from kdscope.fidelity.choices import align, option_columns
+from kdscope.fidelity.embeddings import Encoder, likeness_columns
 from kdscope.fidelity.noise import noise_columns, self_agreement
 from kdscope.fidelity.overlap import partners
 from kdscope.fidelity.reasoning import by_answer_columns
@@ -213,6 +214,7 @@ def add_texts(
     progress: Progress,
     notes: list[str],
     conventions: Sequence[str] = (),
+    encoder: Encoder | None = None,
 ) -> None:
     """Add the columns of overlaps and steps of the chosen items to the systems."""
     reference = table.systems[0].headline["text"]
@@ -233,6 +235,9 @@ def add_texts(
     partner = partners([table.task[i] for i in chosen], [table.item[i] for i in chosen])
     given = Texts(texts[0], texts[1:], partner)
     others = by_conventions(given, conventions)
+    if encoder is not None:
+        near = likeness_columns(given.reference, given.systems, list(partner), encoder)
+        others = [one | more for one, more in zip(others, near, strict=True)]
     for place, found in enumerate(measure_texts(given, progress), 1):
         own = table.columns[place]
         for name, values in others[place - 1].items():

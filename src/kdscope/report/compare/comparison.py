@@ -19,6 +19,7 @@ from kdscope.fidelity.agreement import MEASURES
 from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.fidelity.calibration import CALIBRATION
 from kdscope.fidelity.choices import OPTION_MEASURES
+from kdscope.fidelity.embeddings import LIKENESS, Encoder
 from kdscope.fidelity.noise import NOISE
 from kdscope.fidelity.overlap import SIGNATURES, corpus_bleu
 from kdscope.fidelity.reasoning import BY_ANSWER
@@ -105,6 +106,7 @@ def compare_files(
     seed: int = 0,
     text_rows: int | None = TEXT_ROWS,
     bleu: Sequence[str] = (),
+    encoder: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Compare prediction files with the first of them.
@@ -117,10 +119,12 @@ def compare_files(
             items beyond; 0 for none, None for all.
         bleu: further conventions of BLEU, names of
             :data:`kdscope.fidelity.bleu_conventions.CONVENTIONS`.
+        encoder: also compare texts by this encoder (``minilm`` or a folder): cosine of sentence
+            embeddings and BERTScore.
         progress: called with the number of texts compared and their total.
 
     Raises:
-        UserError: a convention that does not exist.
+        UserError: a convention that does not exist, or an encoder that is not there.
     """
     unknown = sorted(set(bleu) - set(CONVENTIONS))
     if unknown:
@@ -134,6 +138,7 @@ def compare_files(
         seed=seed,
         text_rows=text_rows,
         bleu=bleu,
+        encoder=None if encoder is None else Encoder(encoder),
         progress=progress,
     )
 
@@ -144,7 +149,8 @@ def compare(reference: str | Path, *others: str | Path, **options: Any) -> dict[
     Args:
         reference: Parquet as ``generations``, JSON Lines, lm-eval samples or an Inspect log.
         others: the files compared with it.
-        options: ``resamples``, ``seed``, ``text_rows``, ``bleu`` and ``progress`` of :func:`compare_files`.
+        options: ``resamples``, ``seed``, ``text_rows``, ``bleu``, ``encoder`` and ``progress`` of
+            :func:`compare_files`.
 
     Example:
         >>> kdscope.compare("teacher.jsonl", "student.jsonl")["pairs"][0]["agreement"]["estimate"]
@@ -161,6 +167,7 @@ def compare_systems(
     seed: int = 0,
     text_rows: int | None = TEXT_ROWS,
     bleu: Sequence[str] = (),
+    encoder: Encoder | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Compare systems that were read already; see :func:`compare_files`."""
@@ -173,13 +180,14 @@ def compare_systems(
     chosen = np.empty(0, np.intp)
     if others:
         chosen = choose(table.task, table.item, len(others), text_rows)
-        add_texts(table, chosen, progress, notes, bleu)
+        add_texts(table, chosen, progress, notes, bleu, encoder)
     comparison = Comparison([], [], [], notes, dict(pd.Series(table.task).value_counts(sort=False)))
     baseline: dict[str, tuple[float, Array]] = {}
     for batch in table.batches(resamples):
         draws = bootstrap.draw(table.columns_of(batch), table.plan, resamples=resamples, seed=seed)
         for place in batch:
             maker = _Maker(draws, f"{place}\0", len(chosen), len(table.item))
+            maker.encoder = "" if encoder is None else encoder.name
             comparison.systems.append(
                 maker.system(table, place)
                 if (table.places[place] >= 0).all()
@@ -243,7 +251,7 @@ class _Maker:
     """Makes the records of one system from the draws."""
 
     def __init__(self, draws: Draws, prefix: str, texts: int, items: int) -> None:
-        self.draws, self.prefix = draws, prefix
+        self.draws, self.prefix, self.encoder = draws, prefix, ""
         self.sampled = f"|items:{texts}of{items}" if texts < items else ""
 
     def system(self, table: Aligned, place: int) -> SystemSummary:
@@ -282,18 +290,24 @@ class _Maker:
             else:
                 kind = "kappa:accuracy-corrected|within-task" if name == "kappa" else kind
                 measures[name] = self._measure(name, statistic, kind)
-        for name, how in CONVENTIONS.items():
-            label = measure_name(name)
-            if f"{self.prefix}{label}_n" not in self.draws.place:
-                continue
-            if not self._has(f"{label}_n"):
-                measures[label] = absent(_missing("bleu"))
-            else:
-                ratio = bootstrap.ratio(label, f"{label}_n")
-                measures[label] = self._measure(label, ratio, how.signature)
+        measures |= self._extras()
         measures["mcnemar_p"] = self._mcnemar() if gold else absent("gold answers")
         names = table.systems[0].name, table.systems[place].name
         return Pair(*names, table.matched[place], measures)
+
+    def _extras(self) -> dict[str, Estimate]:
+        """Overlaps that were asked for by name: other conventions of BLEU, and an encoder's."""
+        kinds = {measure_name(name): how.signature for name, how in CONVENTIONS.items()}
+        for name in LIKENESS:
+            kinds[name] = f"{name}|encoder:{self.encoder}"
+            kinds[f"{name}_floor"] = f"{kinds[name]}|floor:other-item"
+        found = {}
+        for name, kind in kinds.items():
+            if f"{self.prefix}{name}_n" in self.draws.place:
+                has = self._has(f"{name}_n")
+                ratio = bootstrap.ratio(name, f"{name}_n")
+                found[name] = self._measure(name, ratio, kind) if has else absent(_missing("bleu"))
+        return found
 
     def kept(self) -> dict[str, tuple[float, Array]]:
         """Values and resamples of the measures that gains are taken of."""

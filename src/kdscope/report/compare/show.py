@@ -28,6 +28,12 @@ _SHOWN = (
     ("rouge_l", "ROUGE-L", 1),
     ("equation_f1", "equation F1", 1),
 )
+_ENCODED = (
+    ("embedding_cosine", "embedding cosine", 1),
+    ("embedding_cosine_floor", "its floor", 1),
+    ("bertscore", "BERTScore", 1),
+    ("bertscore_floor", "its floor", 1),
+)
 _OPTIONS = (
     ("capa", "CAPA", 1),
     ("option_agreement", "same likeliest option, %", 100),
@@ -106,6 +112,7 @@ def tables(comparison: Comparison) -> list[Table]:
             for name in CONVENTIONS
             if measure_name(name) in comparison.pairs[0].measures
         ]
+        others += [one for one in _ENCODED if one[0] in comparison.pairs[0].measures]
         shown = (*_SHOWN, *others, *(_OPTIONS if scored else ()))
         rows = [
             [
