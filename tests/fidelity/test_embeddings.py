@@ -63,10 +63,8 @@ def encoder():
 
 def test_meaning_is_nearer_than_another_subject(encoder):
     first, same, other = encoder.encode(TEXTS)
-    assert cosine(first, same) == pytest.approx(
-        0.8307, abs=1e-3
-    )  # sentence-transformers 5.1's value
-    assert cosine(first, same) > 0.7 > 0.3 > cosine(first, other)
+    assert cosine(first, same) > 0.7
+    assert cosine(first, other) < 0.3
     assert bert_score(same, first) > bert_score(other, first)
 
 
