@@ -331,7 +331,7 @@ def main() -> None:
     parser.add_argument("--student-layers", type=int, default=4)
     parser.add_argument("--teacher-layers", type=int, default=8)
     parser.add_argument("--sequences", type=int, default=2)
-    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--objective", choices=list(BETAS), default="reverse_kl")
     parser.add_argument("--small", action="store_true", help="widths and vocabulary of a test")
