@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from kdscope.data.collation import Encoded, pad_batch
 from kdscope.errors import ModelError
@@ -137,3 +138,35 @@ def test_missing_checkpoint_is_one_clear_message(tmp_path):
         load_model({"name": "gone", "source": "folder", "dtype": "float32"}, str(tmp_path / "gone"))
     with pytest.raises(ModelError, match="tiny-teacher, tiny-student"):
         embedded_folder("tiny-professor")
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_attention_kernels_agree(kernel):
+    model = load_model(TEACHER | {"attention": kernel})
+    assert model.config._attn_implementation == kernel
+    ids = torch.arange(4, 40).reshape(2, 18)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(ids).logits, load_model(TEACHER)(ids).logits, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_kernel_that_is_not_installed_is_one_clear_message():
+    with pytest.raises(ModelError, match=r"attention: flash_attention_2.*write attention: sdpa"):
+        load_model(TEACHER | {"attention": "flash_attention_2"})
+
+
+def test_a_device_map_spreads_the_same_model():
+    ids = torch.arange(4, 40).reshape(2, 18)
+    spread = load_model(TEACHER | {"device_map": "auto"})
+    assert {weight.device.type for weight in spread.parameters()} == {"cpu"}
+    with torch.no_grad():
+        torch.testing.assert_close(spread(ids).logits, load_model(TEACHER)(ids).logits)
+
+
+def test_a_spread_model_whose_head_stayed_on_the_disk_is_refused(monkeypatch):
+    model = random_model()
+    model.lm_head.to("meta")
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: model)
+    with pytest.raises(ModelError, match="left its head on the disk"):
+        load_model(TEACHER | {"device_map": "auto"})

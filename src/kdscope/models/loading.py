@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from kdscope.errors import ModelError
-from kdscope.models.families import family_of
+from kdscope.models.hub_errors import unreadable
 from kdscope.models.sources import (
     EMBEDDED,
     SMOLLM2,
@@ -55,7 +55,7 @@ def load_model(
     except ImportError as error:  # of an attention kernel that is not installed
         raise ModelError(_no_kernel(reference, error)) from None
     except (OSError, ValueError) as error:
-        raise ModelError(_unreadable(reference, location, error)) from None
+        raise ModelError(unreadable(reference, location, error)) from None
     if reference.get("layers"):
         keep_layers(model, int(reference["layers"]))
     if spread:
@@ -76,7 +76,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, **options)
     except (OSError, ValueError) as error:
-        raise ModelError(_unreadable(reference, location, error)) from None
+        raise ModelError(unreadable(reference, location, error)) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -158,21 +158,3 @@ def _require_head(model: PreTrainedModel, reference: Mapping[str, Any]) -> None:
             f"{reference['name']!r} does not fit: device_map: auto left its head on the disk, and the "
             "teacher's distribution is computed from it. Quantise it (quantize: nf4), or use a larger device"
         )
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
-
-
-def _unreadable(reference: Mapping[str, Any], location: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    hint = "check the folder's files"
-    family = family_of(location)
-    if reference["source"] == "hub" and family and family.gated and not _offline():
-        hint = (
-            f"{location} is gated: accept its licence at https://huggingface.co/{location} with your "
-            "account, then `hf auth login` on this machine; or give a checkpoint folder instead of the id"
-        )
-    elif reference["source"] == "hub":
-        hint = "check the id and revision, `hf auth login` for gated models, or HF_HUB_OFFLINE"
-    return f"cannot load {reference['name']!r} from {location!r}: {reason}. What to do: {hint}."
