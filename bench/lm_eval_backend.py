@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -37,6 +38,7 @@ def timed(work: Callable[[], object], times: dict[str, list], name: str, items: 
     found = work()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     times.setdefault(name, []).append((items / wall, items / processor))
+    print(f"{name}: {items} items, {wall:.0f} s, {processor:.0f} s of processor", file=sys.stderr)
     return found
 
 
