@@ -165,6 +165,21 @@ def test_the_disk_is_looked_at_before_anything_is_written(tmp_path, monkeypatch)
     assert source.teacher.tokens == 0
 
 
+def test_the_size_is_told_to_the_byte_before_anything_is_written(tmp_path):
+    source, some, told = ExactStates(teacher(), 0), examples(5), []
+
+    def announce(text):
+        assert not list((tmp_path / "c").iterdir())
+        told.append(text)
+
+    done = written(tmp_path / "c", some, source, announce=announce)
+    rows = sum(len(e.response) for e in some)
+    whole = rows * 48 * 4 + source.teacher.head.weight.nbytes
+    assert len(told) == 1
+    assert f"takes {whole:,} bytes ({rows:,} supervised tokens of 192 bytes" in told[0]
+    assert 0 <= done.bytes - whole < 1000  # headers of the files
+
+
 def test_a_disk_that_fills_up_is_survived(tmp_path, monkeypatch):
     monkeypatch.setattr(cache_writing, "SHARD_BYTES", 1)
     some, live, parts = examples(6), teacher(), tmp_path / "parts"

@@ -122,7 +122,16 @@ def test_the_step_loads_one_checkpoint_once(tmp_path, monkeypatch):
     student = add_adapter(random_model(), LORA, 0)
     context = StepContext(tmp_path, tmp_path)
     for teacher, expected in ((model(name="me"), SharedTeacher), (model(layers=1), LiveTeacher)):
-        fields = {"teacher": teacher, "student": model(), "adapted": False, "signal": "live"}
+        fields = {
+            "teacher": teacher,
+            "student": model(),
+            "adapted": False,
+            "signal": "live",
+            "train": {"lora": LORA},
+        }
         signal = distill._on_the_spot(fields, {}, context, distill.load_tokenizer(model()), student)
         assert isinstance(signal, expected)
     assert loaded == [1]
+    assert not distill._one_checkpoint(
+        fields | {"train": {"lora": {"base": "nf4"}}, "teacher": model()}
+    )

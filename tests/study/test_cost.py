@@ -6,6 +6,7 @@ from kdscope.study.cost import (
     BETWEEN,
     RECENT,
     Machine,
+    cache_bytes,
     costs,
     learn,
     makespan,
@@ -14,7 +15,8 @@ from kdscope.study.cost import (
     this_machine,
 )
 from kdscope.study.graph import Graph, Plan
-from kdscope.study.overview import parameters
+from kdscope.study.lengths import train_length
+from kdscope.study.overview import overview, parameters
 from kdscope.study.plan import build_plan
 from kdscope.study.resolve import load_study
 
@@ -142,3 +144,22 @@ def test_the_embedded_study_is_predicted_from_a_few_numbers(quickstart):
     found = costs(plan, Machine(), weights)
     total = sum(cost.seconds for cost in found.values())
     assert 300 < total < 3000
+
+
+def test_a_cache_is_estimated_by_its_rows_and_the_teachers_head():
+    def of(**changes):
+        teacher = {"name": "t", "id": "Qwen/Qwen2.5-7B", "dtype": "bfloat16"}
+        data = {"name": "gsm8k-train", "limit": 1000}
+        fields = {"teacher": teacher, "data": data, "top_k": None, "cache_dtype": "exact"}
+        return cache_bytes(fields | changes, {})
+
+    rows, head = 1000 * train_length("gsm8k-train").answer, 152_064 * 3584 * 2
+    assert of() == pytest.approx(rows * 3584 * 2 + head)
+    assert of(cache_dtype="int8") == pytest.approx(rows * (3584 + 4) + head)
+    assert of(top_k=20) == pytest.approx(rows * 160)
+
+
+def test_a_plan_says_what_the_cache_takes_and_that_it_is_an_estimate(tmp_path):
+    lines = overview("quickstart", out=tmp_path / "none").lines()
+    (line,) = [line for line in lines if line.startswith("teacher cache: about ")]
+    assert "in 1 step, an estimate" in line

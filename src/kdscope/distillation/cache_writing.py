@@ -66,6 +66,7 @@ def write_cache(
     parts: Path | None = None,
     batch_size: int = 16,
     progress: Callable[[int, int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Written:
     """Write the teacher's rows of all examples; a killed attempt goes on at its last whole shard.
 
@@ -78,6 +79,7 @@ def write_cache(
         parts: where shards stay until all are there, on the same disk; ``folder`` if not given.
         batch_size: sequences per forward pass.
         progress: called with (examples done, examples in all).
+        announce: called once with the exact size, before anything is written.
 
     Raises:
         StoreError: the disk has too little room for it; nothing was written.
@@ -86,7 +88,9 @@ def write_cache(
     """
     order = sorted(examples, key=lambda example: (-example.length, example.id))
     work = _Work(parts or folder, content_digest([dict(about), _identity(order), batch_size]))
-    _check_room(folder, order, source, work.bytes())
+    room = _check_room(folder, order, source, work.bytes())
+    if announce is not None:
+        announce(room)
     for start in range(work.examples(), len(order), batch_size):
         chunk = order[start : start + batch_size]
         work.add(chunk, _checked(source.rows(chunk), chunk))
@@ -105,14 +109,20 @@ def cache_bytes(examples: Sequence[Encoded], source: Source) -> int:
     return rows + sum(tensor.nbytes for tensor in tensors)
 
 
-def _check_room(folder: Path, order: Sequence[Encoded], source: Source, there: int) -> None:
-    needed = cache_bytes(order, source) - there
-    free = shutil.disk_usage(folder).free
+def _check_room(folder: Path, order: Sequence[Encoded], source: Source, there: int) -> str:
+    """What the cache takes, in words, once it is known that the disk has room for it."""
+    whole = cache_bytes(order, source)
+    needed, free = whole - there, shutil.disk_usage(folder).free
     if needed > free:
         raise StoreError(
             f"the teacher cache needs {needed:,} bytes in {folder}, where {free:,} are free; nothing "
             "was written. Free some space, or choose cache_dtype: int8, teacher_signal: topk or live"
         )
+    tokens = sum(len(example.response) for example in order)
+    return (
+        f"the teacher cache takes {whole:,} bytes ({tokens:,} supervised tokens of {source.row_bytes:,} "
+        f"bytes, and the head), of which {there:,} are written; {free:,} are free"
+    )
 
 
 def _identity(order: Sequence[Encoded]) -> str:

@@ -1,4 +1,4 @@
-"""Teachers in 8 and 4 bits: the only file that meets bitsandbytes."""
+"""Models in 8 and 4 bits: the only file that meets bitsandbytes."""
 
 import logging
 import warnings
@@ -12,7 +12,9 @@ KINDS = ("int8", "nf4")
 OUTLIERS = 6.0  # inputs above it are multiplied in 16 bits, as in LLM.int8()
 
 
-def quantised(model: PreTrainedModel, kind: str | None) -> PreTrainedModel:
+def quantised(
+    model: PreTrainedModel, kind: str | None, *, trained: bool = False
+) -> PreTrainedModel:
     """The model with every linear layer of its body in 8 or 4 bits; head and embeddings stay.
 
     The head stays because the teacher's distribution is computed from its states and its head: what is
@@ -22,6 +24,7 @@ def quantised(model: PreTrainedModel, kind: str | None) -> PreTrainedModel:
         model: whole weights, adapters folded in, where it is going to run.
         kind: ``int8`` (LLM.int8, a scale per row, outlying inputs apart), ``nf4`` (4-bit NormalFloat in
             blocks of 64), or None for nothing.
+        trained: adapters will be trained on it (QLoRA): gradients must pass.
 
     Raises:
         ModelError: an unknown kind, or a model that is quantised already.
@@ -41,7 +44,11 @@ def quantised(model: PreTrainedModel, kind: str | None) -> PreTrainedModel:
     body = model.base_model
     linear = [(name, m) for name, m in body.named_modules() if isinstance(m, nn.Linear)]
     for name, layer in linear:
-        body.set_submodule(name, _rounded(layer, kind))
+        new = _rounded(layer, kind)
+        if trained and hasattr(new, "support_avx512bf16_for_cpu"):
+            # It would repack weights at the first answer on a CPU, and no gradient passes them then.
+            new.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+        body.set_submodule(name, new)
     return model.requires_grad_(False)
 
 
@@ -54,7 +61,7 @@ def _rounded(layer: nn.Linear, kind: str) -> nn.Module:
     try:
         import bitsandbytes
     except ImportError:
-        raise missing_extra("quant", "bitsandbytes", f"a teacher in {kind}") from None
+        raise missing_extra("quant", "bitsandbytes", f"a model in {kind}") from None
     size, bias = (layer.in_features, layer.out_features), layer.bias is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of every cast

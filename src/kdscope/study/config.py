@@ -108,12 +108,18 @@ ModelEntry = Annotated[Model, BeforeValidator(_as_model)]
 
 
 class Lora(_Record):
-    """Low-rank adapters: rank, scale, dropout and the projections that get one."""
+    """Low-rank adapters: rank, scale, dropout and the projections that get one.
+
+    ``base: nf4`` keeps the weights below them in 4 bits while they are trained (QLoRA).
+    """
+
+    later = frozenset({"base"})
 
     r: Count = 8
     alpha: Positive = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = PAPER_PROJECTIONS
+    base: Literal["full", "nf4"] = "full"
 
 
 class ExampleColumns(_Record):

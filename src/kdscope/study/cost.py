@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kdscope.models.families import shape_of
 from kdscope.models.sources import cache_folder
 from kdscope.study import catalogue
 from kdscope.study.graph import Plan, Step
@@ -250,12 +251,28 @@ def _cache(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str,
     )
     count = _examples(fields)
     seconds = _forward(machine, weights, count * sum(length), count / 16)
-    width = 2.0 * HIDDEN * (weights / 1e9) ** (1 / 3)
-    kept = count * (sum(length) if fields.get("positions") == "every" else length.answer)
+    disk = cache_bytes(fields, parameters)
+    return Cost(machine.load + seconds, 4 * weights + 5e8, disk)
+
+
+def cache_bytes(fields: Mapping[str, Any], parameters: Mapping[str, float]) -> float:
+    """About what a teacher cache takes on disk: its rows by mean lengths, and the teacher's head.
+
+    An estimate, as a plan tokenises nothing; the step that writes the cache knows it to the byte.
+    """
+    teacher = fields["teacher"]
+    length = train_length(fields["data"]["name"])
+    every = fields.get("positions") == "every"  # prompts are supervised too
+    rows = _examples(fields) * (sum(length) if every else length.answer)
     if fields["top_k"]:
-        return Cost(machine.load + seconds, 4 * weights + 5e8, kept * 8 * fields["top_k"])
-    bytes_each = 1 if fields["cache_dtype"] == "int8" else _bytes(fields["teacher"]["dtype"])
-    return Cost(machine.load + seconds, 4 * weights + 5e8, kept * width * bytes_each)
+        return rows * 8 * fields["top_k"]
+    shape = shape_of(teacher.get("id") or teacher.get("model") or teacher["name"])
+    each = _bytes(teacher["dtype"])
+    if shape is None:
+        width, head = 2.0 * HIDDEN * (parameters.get(teacher["name"], 1e9) / 1e9) ** (1 / 3), 0.0
+    else:
+        width, head = float(shape.width), shape.head * each
+    return rows * (width + 4 if fields["cache_dtype"] == "int8" else width * each) + head
 
 
 def _bytes(dtype: str) -> int:

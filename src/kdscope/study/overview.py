@@ -83,7 +83,9 @@ class Overview:
     def _quantises(self, key: str) -> bool:
         fields = self.plan.steps[key].fields
         models = (fields.get(role) for role in ("model", "teacher"))
-        return any(isinstance(model, Mapping) and "quantize" in model for model in models)
+        lora = (fields.get("train") or {}).get("lora") or {}
+        rounded = any(isinstance(model, Mapping) and "quantize" in model for model in models)
+        return rounded or lora.get("base") == "nf4"
 
     def missing_data(self) -> list[tuple[str, int | None]]:
         """Files of the catalogue that the study needs and that are not here, with their bytes."""
@@ -111,12 +113,25 @@ class Overview:
             lines.append("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=False))
                          + f"  {row[5]}")  # fmt: skip
         lines += [f"measured: {line}" for line in measured.lines(self.folder, self.plan)]
+        lines += self._cache_line()
         lines += [in_words(hours) for hours in self.gpu_hours()]
         lines += [f"note: {note}" for note in self.plan.notes]
         lines += [f"missing: {path}, {size(amount)}: kdscope data fetch, or KDSCOPE_DATA"
                   for path, amount in self.missing_data()]  # fmt: skip
         lines += [f"missing: pip install 'kdscope[{name}]'" for name in self.missing_extras()]
         return lines
+
+    def _cache_line(self) -> list[str]:
+        """What the teacher caches that are still to be written take on disk."""
+        kinds = ((key, self.plan.steps[key].kind) for key in self.todo)
+        disk = [self.costs[key].disk for key, kind in kinds if kind == "teacher_cache"]
+        if not disk:
+            return []
+        return [
+            f"teacher cache: about {size(sum(disk))} on disk in {len(disk)} step"
+            f"{'s' if len(disk) > 1 else ''}, an estimate by mean lengths; the exact size is logged, and "
+            "the free space looked at, before anything is written"
+        ]
 
     def _kind_line(self, kind: str) -> tuple[str, ...]:
         keys = [key for key, step in self.plan.steps.items() if step.kind == kind]

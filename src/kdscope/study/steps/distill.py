@@ -19,10 +19,11 @@ from kdscope.distillation.training import Teaching, fit
 from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter, load_trained
 from kdscope.models.loading import load_model, load_tokenizer, padding_id
+from kdscope.models.quantization import quantised
 from kdscope.models.vocabulary import require_one_vocabulary
 from kdscope.study.context import StepContext
 from kdscope.study.signal_rules import FEW_TOKENS
-from kdscope.study.steps.sft import machine, save
+from kdscope.study.steps.sft import base_of, machine, save
 from kdscope.study.steps.teacher import load_teacher
 from kdscope.study.steps.teacher_cache import cache_subject, teacher_server
 from kdscope.study.steps.teacher_texts import with_teacher_text
@@ -45,7 +46,7 @@ def run(
     written = examples
     if fields.get("positions") == "every":
         text, examples = text.with_prompts(), _every(examples, fields["signal"], tokenizer)
-    model = load_model(reference, path, context.device)
+    model = quantised(load_model(reference, path, context.device), base_of(train), trained=True)
     if fields["init"] == "sft":
         student = load_trained(model, inputs["init"][0] / "model", trainable=True)
     else:
@@ -151,7 +152,7 @@ def _one_checkpoint(fields: dict[str, Any]) -> bool:
     """Whether both models start from the same weights in the same dtype, whatever they are called."""
     one, other = ({k: v for k, v in fields[role].items() if k != "name"}
                   for role in ("teacher", "student"))  # fmt: skip
-    return one == other
+    return one == other and base_of(fields["train"]) is None
 
 
 def _needs_live(fields: dict[str, Any]) -> bool:

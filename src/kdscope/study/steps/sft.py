@@ -8,6 +8,7 @@ from kdscope.distillation.training import Machine, Teaching, Trained, fit
 from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter
 from kdscope.models.loading import load_model, load_tokenizer
+from kdscope.models.quantization import quantised
 from kdscope.study.context import StepContext
 from kdscope.study.steps.training_data import training_text
 from kdscope.study.store import METRICS
@@ -25,7 +26,8 @@ def run(
     )
     if fields.get("positions") == "every":
         text = text.with_prompts()
-    model = add_adapter(load_model(reference, path, context.device), train["lora"], fields["seed"])
+    model = quantised(load_model(reference, path, context.device), base_of(train), trained=True)
+    model = add_adapter(model, train["lora"], fields["seed"])
     trained = fit(
         model,
         tokenizer,
@@ -38,6 +40,12 @@ def run(
         validation=text.validation,
     )
     return save(trained, out) | text.measures()
+
+
+def base_of(train: dict[str, Any]) -> str | None:
+    """How the weights below the adapters are rounded while they are trained: ``nf4``, or not at all."""
+    base = (train["lora"] or {}).get("base", "full")
+    return None if base == "full" else base
 
 
 def machine(context: StepContext) -> Machine:

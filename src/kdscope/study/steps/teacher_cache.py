@@ -38,6 +38,7 @@ def run(
         about=cache_subject(fields, tokenizer),
         parts=context.resume,
         progress=context.progress,
+        announce=print,  # into the step's log
     )
     return {
         "tokens": written.tokens, "bytes": written.bytes, "cached_examples": len(examples),
