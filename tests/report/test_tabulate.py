@@ -8,12 +8,14 @@ from synthetic_study import HOSTILE
 
 from kdscope.errors import UserError
 from kdscope.report.tabulate import (
+    Probability,
     Quantity,
     Table,
     export,
     html_cell,
     number,
     p_value,
+    sort_key,
     to_csv,
     to_latex,
     to_markdown,
@@ -71,3 +73,13 @@ def test_export_writes_every_format(tmp_path) -> None:
     assert names == ["t.csv", "t.md", "t.tex"]
     with pytest.raises(UserError, match="choose among csv, markdown, latex"):
         export([TABLE], tmp_path, ["xlsx"])
+
+
+def test_p_values_are_shown_short_and_kept_exact() -> None:
+    cells = [Probability(0.00002), Probability(0.04), Probability(1.0), Probability(None)]
+    assert [str(html_cell(cell)) for cell in cells] == ["&lt; .001", ".040", "1.000", "–"]
+    assert [sort_key(cell) for cell in cells] == ["2e-05", "0.04", "1.0", ""]
+    table = Table("t", "c", ["p"], [[cell] for cell in cells], "a note", (), ["wilson95"])
+    assert table.numeric == [True]
+    assert to_csv(table).split() == ["p", "2e-05", "0.04", "1.0", '""']
+    assert to_latex(table).startswith("% c\n% a note\n% wilson95\n")

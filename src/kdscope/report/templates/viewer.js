@@ -280,7 +280,7 @@ const kdscope = (() => {
   }
 
   function side(j, text, answer, other) {
-    const system = study.systems[rows.system[j]], box = make("div"), head = make("h4", dot(system), visible(system.model));
+    const system = study.systems[rows.system[j]], box = make("div"), head = make("h2", dot(system), visible(system.model));
     if (rows.sample[j]) head.append(` sample ${rows.sample[j]}`);
     const result = verdict(rows.flags[j]);
     if (answer !== null) result.textContent = `${visible(answer)} ${result.textContent}`;
@@ -291,6 +291,14 @@ const kdscope = (() => {
     box.append(head, pre);
     return box;
   }
+
+  // Up and down walk through the list; Enter opens.
+  list.addEventListener("keydown", (event) => {
+    const row = event.target.closest(".row"), step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    if (!row || !step) return;
+    event.preventDefault();
+    if (row[step]) row[step].focus();
+  });
 
   let timer = 0;
   form.addEventListener("input", (event) => {
