@@ -17,7 +17,6 @@ import numpy as np
 from kdscope import tables
 from kdscope.data import load_items
 from kdscope.fidelity.overlap import partners
-from kdscope.report.compare import compare_files
 from kdscope.report.compare.texts import Texts, measure_texts
 
 STUDENTS, ITEMS, RESAMPLES = 50, 20_000, 10_000
@@ -26,6 +25,9 @@ REPEATS = 10  # GSM8K's test rationales, as that many students' answers
 
 def answers() -> dict[str, float]:
     """All answer measures of 50 students against one teacher, from reading the files on."""
+    # Imported here: the processes that `texts` starts import this file again.
+    from kdscope.report.compare import compare_files
+
     rng = np.random.default_rng(0)
     gold = rng.integers(0, 1000, ITEMS)
     with tempfile.TemporaryDirectory() as folder:
