@@ -33,7 +33,7 @@ from kdscope.stats import bootstrap
 from kdscope.stats.bootstrap import Array, Design
 from kdscope.stats.design import codes
 
-WORDED = 30_000  # texts whose BLEU is taken by other conventions, at most
+WORDED = 6_000  # texts whose BLEU is taken by other conventions, at most
 Frame = pa.Table | pd.DataFrame | Iterable[Mapping[str, Any]]
 
 
