@@ -19,6 +19,10 @@ from kdscope.study.lengths import Length, task_length, train_length
 LOAD_RATE = 1.0e9  # bytes of weights per second, from a warm disk
 START = 10.0  # seconds until a step's model stands, apart from its weights
 STRAGGLER = 0.8  # share of the allowed length that a batch is decoded for: its longest row decides
+# Positions computed over tokens there are, measured with Qwen2.5's vocabulary (docs/cost.md).
+PADDED = 1.4  # batches of 16 training texts
+PADDED_REFERENCE = 1.25  # of 4
+PADDED_PROMPTS = 1.6  # of 256 prompts
 REFERENCE_MICRO = 4  # sequences per forward pass in the reference's training arguments
 
 
@@ -129,17 +133,18 @@ class _Estimate:
         length = train_length(fields["data"]["name"])
         seen = _examples(fields["data"]) * train["epochs"]
         steps = math.ceil(seen / train["batch_size"])
-        tokens = seen * sum(length)
-        supervised = tokens if fields.get("positions") == "every" else seen * length.answer
+        real = seen * sum(length)
+        tokens = PADDED * real
+        supervised = real if fields.get("positions") == "every" else seen * length.answer
         head = 2 * student.head + (teacher.head if teacher else 0.0)
         own = 2 * self._forward(student, tokens, 1.5 * steps) + self._compute(2 * head * supervised)
         passes = steps * math.ceil(train["batch_size"] / REFERENCE_MICRO)
-        reference = 2 * self._forward(student, tokens, 1.5 * passes)
-        reference += self._compute(2 * head * tokens)
+        reference = 2 * self._forward(student, PADDED_REFERENCE * real, 1.5 * passes)
+        reference += self._compute(2 * head * PADDED_REFERENCE * real)
         watching = rollouts = scoring = reference_rollouts = 0.0
         if teacher:
             watching = self._forward(teacher, tokens, steps)
-            reference += self._forward(teacher, tokens, passes)
+            reference += self._forward(teacher, PADDED_REFERENCE * real, passes)
         policy = fields.get("on_policy")
         if policy and teacher:
             share, batch = policy["probability"], train["batch_size"]
@@ -159,7 +164,7 @@ class _Estimate:
     def _cache(self) -> _Seconds:
         """The teacher reads the text once; without the cache, nothing is read here."""
         teacher, count = self.shapes[self.fields["teacher"]["name"]], _examples(self.fields["data"])
-        tokens = count * sum(train_length(self.fields["data"]["name"]))
+        tokens = PADDED * count * sum(train_length(self.fields["data"]["name"]))
         reading = self._load(teacher) + self._forward(teacher, tokens, count / 16)
         return _Seconds(reading, 0.0, 0.0, 0.0)
 
@@ -189,7 +194,7 @@ class _Estimate:
         """Batches with a key-value cache; finished rows leave, the longest decides the time."""
         batches = math.ceil(answers / batch)
         rows = min(batch, answers)
-        prefill = self._forward(model, answers * length.prompt, batches)
+        prefill = self._forward(model, PADDED_PROMPTS * answers * length.prompt, batches)
         return prefill + batches * STRAGGLER * room * self._token(model, rows)
 
     def _one_by_one(self, model: Shape, answers: float, length: Length) -> float:
