@@ -114,22 +114,33 @@ def eval_results(
     cell = _cell(results, student, method, teacher, which.get("settings"))
     rows = results.level("accuracy", None, main=False)
     rows = rows[(rows["student"] == student) & (rows["label"] == cell.label)]
+    when = _answered(results)
     entries = [
         {
-            "dataset": {"id": _hub_id(row.task), "task_id": row.task},
+            "dataset": _hub_set(row.task),
             "value": round(float(row.estimate), 6),
-            "source": {"name": "kdscope"},
-            "notes": f"accuracy, 95 % interval {row.low:.4f} to {row.high:.4f}; {row.signature}",
+            **({"date": when} if when else {}),
+            "notes": f"by kdscope: accuracy in [0, 1], 95 % interval {row.low:.4f} to {row.high:.4f}, "
+            f"n = {int(row.n)}; {row.signature}",
         }
         for row in rows[rows["task"] != "all"].itertuples()
     ]
     return yaml.safe_dump(entries, sort_keys=False, width=1000)
 
 
-def _hub_id(task: str) -> str:
+def _hub_set(task: str) -> dict[str, str]:
     """The task's data set on the hub where the catalogue knows it, else the task's own id."""
     known = TASKS.get(task)
-    return next((pin.hub for pin in known.pins if pin.hub), task) if known else task
+    pin = next((pin for pin in known.pins if pin.hub), None) if known else None
+    found = {"id": pin.hub if pin and pin.hub else task, "task_id": task}
+    return found | ({"revision": pin.revision} if pin and pin.revision else {})
+
+
+def _answered(results: Results) -> str | None:
+    """When the last answers were generated, ISO 8601."""
+    steps = results["steps"]
+    times = steps.loc[steps["kind"] == "predict", "started"].dropna() if len(steps) else []
+    return str(max(times)) if len(times) else None
 
 
 def _cell(
@@ -223,7 +234,7 @@ def _losses(results: Results, cell: Any) -> list[str]:
     above = above[above["method"] == "sft"] if (above["method"] == "sft").any() else above
     for teacher in above.head(1).itertuples():
         lines.append(
-            f"- Its teacher answers {spoken(teacher)} of the questions right, it {spoken(cell)}."
+            f"- Its teacher answers {spoken(teacher)} of the questions right, this model {spoken(cell)}."
         )
     for measure, text in (
         ("agreement", "It gives its teacher's answer in {} of the questions."),
