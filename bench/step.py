@@ -164,6 +164,7 @@ def ours(pair: Pair, name: str, signal: TeacherSignal) -> Step:
     trainer = DistillationTrainer(
         pair.student, pair.tokenizer, TrainingArguments(**pair.settings(name), remove_unused_columns=False),
         pair.examples, Objective(pair.objective), signal=signal,
+        batch_size=len(pair.examples), micro_batch=len(pair.examples),
     )  # fmt: skip
     pair.with_heads()
     return step_of(
