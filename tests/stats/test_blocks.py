@@ -12,7 +12,7 @@ from statsmodels.stats.anova import anova_lm
 from kdscope.errors import NotEstimableError
 from kdscope.stats.equivalence import tost_paired
 from kdscope.stats.mixed import treatment_contrasts, treatment_effect
-from kdscope.stats.ranks import friedman, friedman_permutation, nemenyi
+from kdscope.stats.ranks import critical_difference, friedman, friedman_permutation, nemenyi
 
 
 def _table(blocks=9, effect=(0.0, 1.0, 3.0), seed=3):
@@ -51,12 +51,20 @@ def test_friedmans_permutation_p_is_that_of_all_orders():
     assert found == friedman_permutation(table, np.random.default_rng(0))
 
 
-def test_nemenyi_follows_the_studentised_range():
-    table = _table()
-    ranks = np.apply_along_axis(stats.rankdata, 1, table).mean(axis=0)
-    for i, j, p in nemenyi(table):
-        q = abs(ranks[i] - ranks[j]) / np.sqrt(3 * 4 / (6 * 9)) * np.sqrt(2)
-        assert p == pytest.approx(stats.studentized_range.sf(q, 3, np.inf), abs=2e-3)
+def test_nemenyi_is_that_of_scikit_posthocs():
+    posthocs = pytest.importorskip("scikit_posthocs")
+    expected = posthocs.posthoc_nemenyi_friedman(_table()).to_numpy()
+    found = nemenyi(_table())
+    assert [(i, j) for i, j, _ in found] == [(0, 1), (0, 2), (1, 2)]
+    for i, j, p in found:
+        assert p == pytest.approx(expected[i, j], abs=2e-3)
+
+
+def test_two_ranks_as_far_apart_as_the_critical_difference_have_p_of_five_percent():
+    reach = critical_difference(4, 12)
+    q = reach / np.sqrt(4 * 5 / (12 * 12))
+    assert stats.studentized_range.sf(q, 4, np.inf) == pytest.approx(0.05, abs=1e-6)
+    assert reach == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 12)), rel=1e-3)  # Demsar's table
 
 
 def test_mixed_contrasts_of_complete_blocks_are_those_of_the_blocked_anova():

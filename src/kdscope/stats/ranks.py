@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scikit_posthocs
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -65,11 +64,19 @@ def friedman_permutation(blocks: ArrayLike, rng: np.random.Generator) -> Estimat
 
 
 def nemenyi(blocks: ArrayLike) -> list[PostHoc]:
-    """Nemenyi's post-hoc test of every pair of treatments; p is corrected for all pairs."""
-    table = _blocks(blocks)
-    p = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()
-    k = table.shape[1]
-    return [PostHoc(i, j, float(p[i, j])) for i in range(k) for j in range(i + 1, k)]
+    """Nemenyi's post-hoc test of every pair of treatments; p is corrected for all pairs.
+
+    Source: Nemenyi 1963; the studentized range with infinitely many degrees of freedom.
+    """
+    count, k = _blocks(blocks).shape
+    means = mean_ranks(blocks)
+    error = np.sqrt(k * (k + 1) / (12 * count))
+    found = []
+    for i in range(k):
+        for j in range(i + 1, k):
+            q = abs(means[i] - means[j]) / error
+            found.append(PostHoc(i, j, float(stats.studentized_range.sf(q, k, np.inf))))
+    return found
 
 
 def mean_ranks(blocks: ArrayLike) -> np.ndarray:
