@@ -10,6 +10,7 @@ that the teacher forwarded, and the largest difference between the weights of th
 """
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
@@ -32,6 +33,7 @@ from kdscope.divergences import Objective
 from kdscope.models.adapters import add_adapter
 from kdscope.models.loading import load_model, load_tokenizer, padding_id
 
+print = functools.partial(print, flush=True)
 OBJECTIVES = ("forward_kl", "reverse_kl", "jsd")
 TEMPERATURES = (1.0, 2.0)
 TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
