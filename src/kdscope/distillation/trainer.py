@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
 from kdscope.data.collation import Batch, Encoded, pad_batch
@@ -26,29 +26,20 @@ from kdscope.distillation.noise import TeacherNoise
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.signals import LiveTeacher, TeacherSignal
 from kdscope.distillation.targets import Targets, TopK
-from kdscope.distillation.windows import MicroBatch, Share, ShuffledWindows, micro_batches, share
+from kdscope.distillation.windows import (
+    Examples,
+    MicroBatch,
+    Share,
+    ShuffledWindows,
+    as_they_are,
+    micro_batches,
+    share,
+)
 from kdscope.divergences import Head, Objective, Telemetry, fused_objective, model_head
 from kdscope.errors import ModelError, NumericalError
 from kdscope.models.adapters import plain
 from kdscope.models.loading import padding_id
 from kdscope.models.states import put_head_back, supervised_states, take_head_out
-
-
-class _Examples(Dataset):
-    """Encoded examples by position, as the Trainer wants them."""
-
-    def __init__(self, examples: Sequence[Encoded]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Encoded:
-        return self.examples[index]
-
-
-def _as_they_are(examples: list[Encoded]) -> Any:
-    return examples
 
 
 class DistillationTrainer(Trainer):
@@ -103,8 +94,8 @@ class DistillationTrainer(Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=_Examples(examples),
-            data_collator=_as_they_are,
+            train_dataset=Examples(examples),
+            data_collator=as_they_are,
             callbacks=[_Progress(on_step)] if on_step else None,
         )
         if arguments.fsdp and not self.is_fsdp_enabled:
@@ -127,13 +118,12 @@ class DistillationTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Whole windows, the same in every process."""
         examples: Any = self.train_dataset
+        per_epoch = math.ceil(len(examples) / self.batch_size)
         windows = ShuffledWindows(
-            len(examples),
-            self.batch_size,
-            self.args.data_seed or 0,
-            lambda: self.state.global_step // math.ceil(len(examples) / self.batch_size),
-        )
-        return DataLoader(examples, batch_sampler=windows, collate_fn=_as_they_are)
+            len(examples), self.batch_size, self.args.data_seed or 0,
+            lambda: self.state.global_step // per_epoch,
+        )  # fmt: skip
+        return DataLoader(examples, batch_sampler=windows, collate_fn=as_they_are)
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
@@ -324,16 +314,8 @@ class DistillationTrainer(Trainer):
                 models["teacher"] = signal.model
         noise = self.noise and self.noise.of(examples, self.state.global_step, hidden.device)
         return diagnosis.Evidence(
-            examples,
-            labels,
-            self.objective,
-            hidden,
-            self.head,
-            targets,
-            noise,
-            self.vocabulary,
-            models,
-        )
+            examples, labels, self.objective, hidden, self.head, targets, noise, self.vocabulary, models
+        )  # fmt: skip
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """The gradient's norm, clipped. Raises NumericalError in place of a step to nowhere."""

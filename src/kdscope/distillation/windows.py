@@ -6,12 +6,30 @@ told across processes, and a window of any size is computed as one process would
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from kdscope.data.collation import Encoded
+
+
+class Examples(Dataset):
+    """Encoded examples by position, as the Trainer wants them."""
+
+    def __init__(self, examples: Sequence[Encoded]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return self.examples[index]
+
+
+def as_they_are(examples: list[Encoded]) -> Any:
+    """Leave a window as a list: examples become tensors micro-batch by micro-batch."""
+    return examples
 
 
 class ShuffledWindows(Sampler[list[int]]):
