@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from kdscope.errors import ConfigError
+from kdscope.study.api import Study
 from kdscope.study.identity import digest
 from kdscope.study.plan import build_plan
 from kdscope.study.resolve import load_study
@@ -295,3 +296,57 @@ def test_kernel_and_device_map_are_part_of_a_models_identity_once_written(plan):
     fields = steps(written, "sft", student=None)[0].fields["model"]
     assert fields["attention"] == "eager"
     assert "device_map" not in fields
+
+
+@pytest.mark.slow
+def test_every_axis_runs_to_its_end(tmp_path):
+    """Rows, comparisons and page of a study in which everything is varied once."""
+    axes = {
+        "train_limit": [8], "decoding": ["sample"], "evaluation_prompt": ["paper"], "teacher_noise": [1],
+        "temperature": [2], "teacher_adapted": [False], "epochs": [2], "sequences": ["teacher"],
+    }  # fmt: skip
+    study = {
+        "name": "axes",
+        "teachers": ["tiny-teacher"],
+        "students": ["tiny-student-small"],
+        "train": {"data": "tiny-train", "limit": 16, "epochs": 1, "batch_size": 8},
+        "methods": {"sft": {}, "fkl": {"init": "sft"}},
+        "ablations": axes,
+        "evaluate": {"tasks": ["tiny-math"], "limit": 3, "distributions": 0, "decoding": {"max_new_tokens": 12}},
+        "statistics": {"resamples": 50},
+    }  # fmt: skip
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study))
+    run = Study(path, out=tmp_path / "run")
+    outcome = run.run()
+    assert not outcome.failed
+    results = run.results()
+    gains = results["comparisons"]
+    for measure in (
+        "difference_in_accuracy",
+        "difference_in_accuracy_strict",
+        "difference_in_accuracy_paper",
+    ):
+        rows = gains[
+            (gains["measure"] == measure) & (gains["method"] == "fkl") & (gains["task"] == "all")
+        ]
+        varied = {name for text in rows["settings"] for name in json.loads(text)}
+        assert varied == set(axes)
+    answers = results["generations"]
+    asked = {
+        (m, s): set(rows["prompt_hash"]) for (m, s), rows in answers.groupby(["method", "settings"])
+    }
+    assert (
+        asked["fkl", '{"evaluation_prompt":"paper"}']
+        == asked["sft", '{"evaluation_prompt":"paper"}']
+    )
+    assert asked["fkl", '{"evaluation_prompt":"paper"}'].isdisjoint(asked["fkl", "{}"])
+    sampled = answers[answers["settings"] == '{"decoding":"sample(t=1)"}']
+    assert set(sampled["decoding"]) == {"sample(t=1.0)"}
+    page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    for words in (
+        "Does the verdict change with the extractor?",
+        "Accuracy by train limit",
+        "Accuracy by decoding",
+    ):
+        assert words in page
