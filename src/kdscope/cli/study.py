@@ -84,12 +84,14 @@ def validate(
     Example: `kdscope validate study.yaml`
     """
     from kdscope.study.overview import overview
-    from kdscope.study.preflight import check_own_files
     from kdscope.study.tracking import require
 
     found = overview(study, overrides or (), many=many, look=False)
     require(found.plan.trackers, found.plan.name)
-    check_own_files(found.resolved)
+    if found.resolved.own_files():
+        from kdscope.study.preflight import check_own_files  # loads what reads data
+
+        check_own_files(found.resolved)
     say(f"{found.plan.name}: no mistake, {len(found.plan.cells)} cells")
     if json:
         emit({"name": found.plan.name, "cells": len(found.plan.cells), "mistakes": []})

@@ -71,6 +71,10 @@ class Resolved:
         found |= {ref.name: ref.path for ref in (self.data, self.teacher_data) if ref.path}
         return found | {task.location: task.path for task in self.tasks if task.path}
 
+    def own_files(self) -> list[str]:
+        """Paths of the user's own data, training sets and tasks alike."""
+        return [ref.path for ref in (self.data, self.teacher_data, *self.tasks) if ref.path]
+
     def document(self) -> dict[str, Any]:
         """What runs, fully resolved: the content of ``resolved.yaml``."""
         document = self.study.model_dump(mode="json")
