@@ -3,7 +3,7 @@
 import pytest
 
 from kdscope.report.results import Results
-from kdscope.report.sections import extractors, process
+from kdscope.report.sections import ablations, extractors
 from kdscope.tables import from_rows
 
 
@@ -48,7 +48,7 @@ def test_older_results_say_what_they_lack():
 
 def test_training_size_is_a_curve_with_the_studys_own_point():
     rows = [row("accuracy", "fkl", 0.5), row("accuracy", "fkl", 0.3, '{"train_limit":50}')]
-    found = process.ablations(results(rows, train={"limit": 400}))
+    found = ablations.section(results(rows, train={"limit": 400}))
     (figure,) = found.figures
     assert [cells[2] for cells in figure.table.rows] == ["50", "400"]
 
@@ -63,7 +63,7 @@ def test_training_size_is_a_curve_with_the_studys_own_point():
 def test_settings_that_are_no_numbers_are_a_table(settings, own, other):
     rows = [row("accuracy", "fkl", 0.5), row("accuracy", "fkl", 0.3, settings)]
     study = {"evaluate": {"decoding": {"strategy": "greedy"}}, "prompt": "clean"}
-    found = process.ablations(results(rows, **study))
+    found = ablations.section(results(rows, **study))
     (table,) = found.tables
     assert {cells[2]: cells[3].value for cells in table.rows} == {own: 50.0, other: 30.0}
     assert "See the tables" in found.answer
@@ -87,3 +87,20 @@ def test_a_teacher_asked_twice_is_one_teacher_on_the_first_screen():
     ]
     main = results(rows).level("accuracy")
     assert sorted(main["estimate"]) == [0.4, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("method", "written", "settings", "points"),
+    [
+        ("gkd", {}, '{"beta":0.9}', ["0.5", "0.9"]),
+        ("gkd", {"beta": 0.3}, '{"beta":0.9}', ["0.3", "0.9"]),
+        ("gkd", {"beta": [0.2, 0.9]}, '{"beta":0.9}', ["0.2", "0.9"]),
+        ("gkd", {}, '{"on_policy":1.0}', ["0.5", "1"]),
+        ("fkl", {}, '{"teacher_noise":5.0}', ["0", "5"]),
+    ],
+)
+def test_a_curve_has_the_studys_own_point(method, written, settings, points):
+    rows = [row("accuracy", method, 0.5), row("accuracy", method, 0.3, settings)]
+    found = ablations.section(results(rows, methods={method: written}))
+    (figure,) = found.figures
+    assert [cells[2] for cells in figure.table.rows] == points

@@ -12,6 +12,7 @@ from kdscope.report.html import render, script_json, write_text
 from kdscope.report.parts import Figure, Section, spoken_html
 from kdscope.report.results import Results, load
 from kdscope.report.sections import (
+    ablations,
     accuracy,
     answers,
     beside,
@@ -114,7 +115,7 @@ def study_sections(
         certainty.section(results),
         *([beside.section(results, other)] if other else []),
         paper_beside.section(results),
-        process.ablations(results),
+        ablations.section(results),
         extractors.section(results),
         trust.contamination(results),
         trust.collapse(results),
