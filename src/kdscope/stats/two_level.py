@@ -4,6 +4,7 @@ Axes: items ``I``, resamples ``R``, seeds (runs) ``K``.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,29 @@ def over_seeds(
     mean = drawn.mean(axis=1)
     if runs > 1:
         between = float(points.var(ddof=1)) / runs
-        within = float(np.nanvar(mean)) if np.isfinite(mean).any() else 0.0
+        known = mean[np.isfinite(mean)]
+        within = float(known.var()) if len(known) else 0.0
         tail = 1 - (1 - LEVEL) / 2
         df = (runs - 1) * ((within + between) / between) ** 2 if between > 0 else np.inf
-        order = generator(seed).permutation(len(mean))
-        noise = special.ndtri((order + 0.5) / len(mean)) * np.sqrt(between)
+        noise = _normals(seed, len(mean)) * np.sqrt(between)
         stretch = special.stdtrit(min(df, 1e9), tail) / special.ndtri(tail)
         mean = point + (mean - point + noise) * stretch
     low, high = interval(mean)
     kind = f"seeds:{runs}:satterthwaite" if runs > 1 else "seeds:1:items-only"
     level = f"{signature}|{kind}|ci:percentile95".lstrip("|")
     return Estimate(point, low, high, n=n or None, signature=level), mean
+
+
+def _normals(seed: int | np.random.Generator, count: int) -> Array:
+    """Normal quantiles in random order: the draws for the seeds; those of a seed are made once."""
+    if isinstance(seed, int | np.integer):
+        return _seeded_normals(int(seed), count)
+    return special.ndtri((seed.permutation(count) + 0.5) / count)
+
+
+@lru_cache(maxsize=4)
+def _seeded_normals(seed: int, count: int) -> Array:
+    return special.ndtri((generator(seed).permutation(count) + 0.5) / count)
 
 
 def standard_errors(points: ArrayLike, drawn: ArrayLike) -> tuple[float, float | None]:
