@@ -145,18 +145,20 @@ def tokens(results: Results, found: list[Choice]) -> Section:
 
 def _on_tokens(results: Results, choice: Choice) -> str | None:
     own = pick(results, "forward_kl_on_student", choice)
+    read = pick(results, "forward_kl_on_reference", choice)
     bias = pick(results, "exposure_bias", choice)
-    if own is None or bias is None:
+    if own is None or read is None or bias is None:
         return None
     if bias.low is not None and bias.low > 0:
         verdict = "going on from its own words costs it (exposure bias)"
     elif bias.high is not None and bias.high < 0:
-        verdict = "it is closer to its teacher on its own words, so no exposure bias is seen"
+        verdict = "it is closer to its teacher there, so no exposure bias is seen"
     else:
         verdict = "the interval holds 0, so exposure bias is not established"
     return (
-        f"the forward KL of {choice.winner.label} from its teacher is {_nats(own)} per token on "
-        f"its own text; less that on the reference solutions, {_nats(bias, signed=True)}: {verdict}."
+        f"on its own text {choice.winner.label} is {_nats(own)} per token from its teacher (forward "
+        f"KL), on the reference solutions {_nats(read)}. The difference is "
+        f"{_nats(bias, signed=True)}: {verdict}."
     )
 
 
