@@ -4,12 +4,14 @@ import html
 
 import pandas as pd
 import pytest
+from synthetic_study import resolved_study
 
 from kdscope import tables
 from kdscope.report.answer import choices
-from kdscope.report.results import Results
+from kdscope.report.results import Results, load
 from kdscope.report.sections import certainty, inheritance, methods
 from kdscope.report.sections import tests as differences
+from kdscope.report.sections.answers import RULES, pairs
 from kdscope.stats.multiplicity import adjust
 from tests.fidelity import synthetic
 from tests.fidelity.test_summary import comparisons
@@ -120,3 +122,21 @@ def test_a_chosen_setting_is_charged_for_the_choice() -> None:
     assert row[5].value >= 0
     assert isinstance(table, methods.Table)
     assert pd.notna(row[3].low)
+
+
+def test_the_error_table_is_picked_by_rule(study) -> None:
+    """The first of each rule is the extreme of all: wrong and closest, right and farthest."""
+    results = load(study, resolved_study())
+    rows = results["fidelity"]
+    rows = results.main(rows[(rows["relation"] == "teacher") & (rows["method"] != "base")])
+    rows = rows[rows["reference_correct"].fillna(False).astype(bool)]
+    right = rows["correct"].astype(bool)
+    picked = pairs(results, each=3)
+    close = [pair for pair in picked if pair.rule == RULES["close"]]
+    far = [pair for pair in picked if pair.rule == RULES["far"]]
+    assert len(close) == len(far) == 3
+    assert close[0].fidelity == rows[~right]["bleu"].max()
+    assert far[0].fidelity == rows[right]["bleu"].min()
+    assert all(pair.teacher_right and not pair.student_right for pair in close)
+    assert all(pair.teacher_right and pair.student_right for pair in far)
+    assert pairs(results, each=3) == picked
