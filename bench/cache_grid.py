@@ -1,6 +1,6 @@
 """The distillation part of a grid with the teacher cache and without it.
 
-    python bench/cache_grid.py [--examples 200] [--epochs 3] [--family tiny|smollm2] [--rounds 1]
+    python bench/cache_grid.py [--examples 64] [--epochs 3] [--family tiny|smollm2] [--rounds 1]
 
 One teacher, two students, three methods (forward KL, reverse KL, JSD on reference text), two temperatures.
 With the cache: the teacher's states are written once and every student opens, verifies and reads them; without
@@ -118,7 +118,7 @@ def live(teacher: LiveTeacher, students, examples, tokenizer, epochs: int) -> Sp
 def main() -> None:
     """Measure both ways, in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--family", choices=FAMILIES, default="tiny")
