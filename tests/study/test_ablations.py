@@ -9,6 +9,7 @@ import yaml
 from kdscope.errors import ConfigError
 from kdscope.study.api import Study
 from kdscope.study.identity import digest
+from kdscope.study.overview import overview
 from kdscope.study.plan import build_plan
 from kdscope.study.resolve import load_study
 
@@ -350,3 +351,14 @@ def test_every_axis_runs_to_its_end(tmp_path):
         "Accuracy by decoding",
     ):
         assert words in page
+
+
+def test_a_plan_names_the_extra_that_rounding_needs(tmp_path, monkeypatch):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, "ablations": {"teacher_quantize": ["nf4"]}}))
+    monkeypatch.setattr(
+        f"{overview.__module__}.find_spec", lambda name: None if name == "bitsandbytes" else name
+    )
+    assert overview(str(path), out=tmp_path / "run").missing_extras() == ["quant"]
+    path.write_text(yaml.safe_dump(STUDY))
+    assert overview(str(path), out=tmp_path / "run").missing_extras() == []
