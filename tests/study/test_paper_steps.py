@@ -61,7 +61,7 @@ def lengths(step):
 
 def test_every_position_is_trained_on_and_cached(done):
     everything = sum(lengths(done["sft"][0]))
-    assert done["teacher_cache"][1]["tokens"] == everything + 8  # read, with the place after each end
+    assert done["teacher_cache"][1]["tokens"] == everything + 8  # places after ends
     for method in ("fkl", "revkd"):
         assert done[method][1]["tokens"] == everything
     assert (
