@@ -11,6 +11,7 @@ from kdscope.generation.decoding import (
     shared_length,
     uniform_draws,
 )
+from kdscope.generation.key_values import places_kept
 from kdscope.generation.settings import Decoding
 from tests.tiny import PROMPTS, random_model, tokenizer
 
@@ -67,6 +68,28 @@ def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(model, monke
     assert [c.tokens for c in together] == [c.tokens for c in alone]
     means = [c.mean_logprob for c in alone]
     assert [c.mean_logprob for c in together] == pytest.approx(means, abs=1e-5)
+
+
+def test_rows_that_end_early_leave_and_the_others_go_on(model):
+    ends = [
+        generate(model, tokenizer(), [p], [k], Decoding(24, stop=()))[0].tokens
+        for p, k in zip(ids(), keys(), strict=True)
+    ]
+    stops = [tokenizer().decode(ends[0][:3]), tokenizer().decode(ends[2][:9])]
+    settings = Decoding(48, stop=tuple(stops))
+    alone = generate(model, tokenizer(), ids(), keys(), settings, batch_size=1)
+    together = generate(model, tokenizer(), ids(), keys(), settings, batch_size=8)
+    assert len({len(c.tokens) for c in alone}) > 1
+    assert [c.tokens for c in alone] == [c.tokens for c in together]
+    assert [c.finish_reason for c in alone] == [c.finish_reason for c in together]
+
+
+@pytest.mark.parametrize(
+    ("running", "places"),
+    [([0, 1, 2], [0, 1, 2]), ([1, 3, 4], [4, 1, 3]), ([5], [5]), ([0, 2, 3, 5], [0, 5, 2, 3])],
+)
+def test_rows_that_go_on_stay_where_they_are(running, places):
+    assert places_kept(running) == places
 
 
 @pytest.mark.parametrize(

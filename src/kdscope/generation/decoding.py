@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kdscope.errors import DataError
 from kdscope.generation.journal import Journal, batch_name
-from kdscope.generation.key_values import is_roomy, roomy_cache
+from kdscope.generation.key_values import is_roomy, places_kept, roomy_cache
+from kdscope.generation.packed import packed_weights
 from kdscope.generation.settings import Completion, Decoding
 from kdscope.models.loading import padding_id
 
@@ -59,21 +60,36 @@ def generate(
     _check_lengths(model, prompts, keys, decoding)
     answers: list[Completion | None] = [None] * len(prompts)
     done = 0
-    for rows in length_sorted_batches(prompts, batch_size):
-        asked = [prompts[i] for i in rows]
-        names = [keys[i] for i in rows]
-        mark = batch_name(names, asked, decoding) if journal is not None else ""
-        found = None if journal is None else journal.find(mark)
-        if found is None:
-            found = _decode(model, tokenizer, asked, names, decoding)
-            if journal is not None:
-                journal.add(mark, found)
-        for i, completion in zip(rows, found, strict=True):
-            answers[i] = completion
-        done += len(rows)
-        if progress is not None:
-            progress(done, len(prompts))
+    with packed_weights(model, min(batch_size, len(prompts))):
+        for rows in length_sorted_batches(prompts, batch_size):
+            asked = [prompts[i] for i in rows]
+            names = [keys[i] for i in rows]
+            found = _found_or_decoded(model, tokenizer, asked, names, decoding, journal)
+            for i, completion in zip(rows, found, strict=True):
+                answers[i] = completion
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(prompts))
     return [answer for answer in answers if answer is not None]
+
+
+def _found_or_decoded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    decoding: Decoding,
+    journal: Journal | None,
+) -> list[Completion]:
+    """One batch, from the journal if it was finished before."""
+    if journal is None:
+        return _decode(model, tokenizer, prompts, keys, decoding)
+    mark = batch_name(keys, prompts, decoding)
+    found = journal.find(mark)
+    if found is None:
+        found = _decode(model, tokenizer, prompts, keys, decoding)
+        journal.add(mark, found)
+    return found
 
 
 def _decode(
@@ -237,12 +253,14 @@ class _Batch:
         return kept
 
     def _advance(self, chosen: Int[Tensor, "B"], running: list[int]) -> None:
-        """Feed the chosen tokens; drop finished rows once a quarter of the batch has finished."""
+        """Feed the chosen tokens; drop finished rows, at once where that copies little."""
         self.ids = chosen[:, None]
         self.positions = self.positions[:, -1:] + 1
-        if len(running) <= 0.75 * len(self.rows):
-            index = torch.tensor(running, device=self.ids.device)
-            self.rows = [self.rows[position] for position in running]
+        left = len(running) / len(self.rows)
+        if left < 1 and (left <= 0.75 or is_roomy(self.cache)):
+            places = places_kept(running)
+            index = torch.tensor(places, device=self.ids.device)
+            self.rows = [self.rows[place] for place in places]
             self.ids, self.positions = self.ids[index], self.positions[index]
             self.mask = self.mask[index]
             self.cache.batch_select_indices(index)

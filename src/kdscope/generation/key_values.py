@@ -4,8 +4,10 @@ transformers' own layer joins old and new states at every token; on a CPU with 6
 the time of decoding, and more the longer the answers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
@@ -38,7 +40,15 @@ class _RoomyLayer(DynamicLayer):
         self._look()
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
+        """Keep these rows; one that keeps its place is not copied (see :func:`places_kept`)."""
+        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero().squeeze(-1)
+        if len(moved):
+            self.key_room[moved] = self.key_room[indices[moved]]
+            self.value_room[moved] = self.value_room[indices[moved]]
+        self.key_room, self.value_room = (
+            self.key_room[: len(indices)],
+            self.value_room[: len(indices)],
+        )
         self._look()
 
     def _buffer(self, states: Tensor) -> Tensor:
@@ -48,6 +58,13 @@ class _RoomyLayer(DynamicLayer):
     def _look(self) -> None:
         self.keys = self.key_room[:, :, : self.length]
         self.values = self.value_room[:, :, : self.length]
+
+
+def places_kept(running: Sequence[int]) -> list[int]:
+    """The places that go on, in an order in which most stay: the last of them fill the gaps."""
+    count, kept = len(running), set(running)
+    late = [place for place in running if place >= count]
+    return [place if place in kept else late.pop() for place in range(count)]
 
 
 def is_roomy(cache: DynamicCache) -> bool:
