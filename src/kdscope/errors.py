@@ -58,9 +58,14 @@ class RemoteError(KdscopeError, ConnectionError):
     """A server did not answer usefully after retries with backoff."""
 
 
+def installing(extra: str) -> str:
+    """The command that installs an extra, in the versions that were tested together."""
+    return f"pip install -c constraints.txt -e '.[{extra}]'"
+
+
 def missing_extra(extra: str, library: str, purpose: str) -> MissingExtraError:
     """The error for a library that an extra provides, with the command that installs it."""
     return MissingExtraError(
         f"{purpose} needs {library}, which is not installed. "
-        f"Install it with: pip install 'kdscope[{extra}]'"
+        f"Install it, in the checkout, with: {installing(extra)}"
     )

@@ -41,11 +41,11 @@ def test_an_unknown_tracker_is_refused_with_the_nearest():
 
 def test_a_tracker_that_is_not_installed_is_refused_by_its_extra(monkeypatch):
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"kdscope\[wandb\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[wandb\]"):
         tracking.require(("wandb",), "mine")
     found = overview("quickstart", ["trackers=[wandb]"])
     assert "wandb" in found.missing_extras()
-    with pytest.raises(MissingExtraError, match=r"kdscope\[wandb\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[wandb\]"):
         Study("quickstart", {"trackers": ["wandb"]}).run()
 
 
@@ -117,6 +117,6 @@ def test_validate_names_the_extra():
     )  # fmt: skip
     if tracking.absent(("mlflow",)):
         assert done.returncode == 2
-        assert "kdscope[mlflow]" in done.stderr
+        assert ".[mlflow]" in done.stderr
     else:
         assert done.returncode == 0

@@ -83,6 +83,7 @@ def validate(
 
     Example: `kdscope validate study.yaml`
     """
+    from kdscope.study.display import counted
     from kdscope.study.overview import overview
     from kdscope.study.tracking import require
 
@@ -92,7 +93,7 @@ def validate(
         from kdscope.study.preflight import check_own_files  # loads what reads data
 
         check_own_files(found.resolved)
-    say(f"{found.plan.name}: no mistake, {len(found.plan.cells)} cells")
+    say(f"{found.plan.name}: no mistake, {counted(len(found.plan.cells), 'cell')}")
     if json:
         emit({"name": found.plan.name, "cells": len(found.plan.cells), "mistakes": []})
 
@@ -149,7 +150,7 @@ def status(
 def why(folder: Folder, step: StepName, json: Json = False) -> None:
     """Say which field made a step run again, and what befell it.
 
-    Example: `kdscope why runs/quickstart gkd`
+    Example: `kdscope why runs/quickstart teacher_cache`
     """
     from kdscope.study import inspection
 

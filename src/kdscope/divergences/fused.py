@@ -261,7 +261,9 @@ def _fit(who: str, hidden: Tensor, head: Head) -> int:
     if hidden.dim() != 2 or hidden.shape[1] != head.weight.shape[1]:
         raise UserError(
             f"{who}: hidden states of shape {tuple(hidden.shape)} do not fit a head of shape "
-            f"{tuple(head.weight.shape)}; gather the supervised positions first: [N, H] and [V, H]"
+            f"{tuple(head.weight.shape)}; they must be [N, H] and [V, H]: "
+            "gather the supervised positions (`hidden[mask]`), or give `hidden.flatten(0, 1)` and labels "
+            "with -100 where nothing is supervised"
         )
     if not (hidden.is_floating_point() and head.weight.is_floating_point()):
         raise UserError(

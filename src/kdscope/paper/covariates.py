@@ -111,7 +111,7 @@ def _students(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _spread(values: pd.Series, what: str) -> None:
     if values.nunique() < 2:
-        raise NotEstimableError(f"the table has one of all {what}; a relation needs several")
+        raise NotEstimableError(f"the table has one value of {what}; a relation needs several")
 
 
 def _size_of_students(rows: pd.DataFrame) -> Estimate:

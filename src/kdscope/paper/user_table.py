@@ -15,6 +15,8 @@ from kdscope.paper.reading import UNTUNED_TEACHER, Scores, read_scores
 from kdscope.paper.records import AVERAGE, Analysis, Comparison, Permit, Refusal
 from kdscope.stats.multiplicity import adjust, write_p
 
+_RUNS_SHOWN = 40
+
 
 class TableAnalysis(NamedTuple):
     """What a table of scores says, and what it cannot say.
@@ -149,6 +151,7 @@ def in_words(x: TableAnalysis) -> str:
     pairs = x.grid.cells.groupby(PAIR).ngroups if len(x.grid.cells) else 0
     lines = [f"{x.source}: {pairs} pairs, methods {', '.join(x.grid.methods)}", *x.notes]
     shown = AVERAGE if AVERAGE in x.grid.tasks else None
+    lines += _scores(x.grid, shown)
     for analysis in dict.fromkeys(c.analysis for c in x.comparisons):
         lines += ["", _TITLES[analysis] + (f" ({shown})" if shown else "")]
         for c in x.comparisons:
@@ -162,8 +165,25 @@ def in_words(x: TableAnalysis) -> str:
     refused = [permit for permit in x.permits if not permit.permitted]
     if refused:
         lines += ["", "Not permitted by this table"]
-        lines += [f"  {permit.test}: {permit.reason}" for permit in refused]
+        for reason in dict.fromkeys(permit.reason for permit in refused):
+            tests = [permit.test for permit in refused if permit.reason == reason]
+            lines += [f"  {reason}:", *(f"    {test}" for test in dict.fromkeys(tests))]
     return "\n".join(lines)
+
+
+def _scores(grid: Grid, task: str | None) -> list[str]:
+    """Every run's score, its SFT student's and the gain, of one task or of all."""
+    cells = grid.cells if task is None else grid.of(task)
+    if cells.empty:
+        return []
+    lines = ["", "Score, SFT, gain" + (f" ({task})" if task else "")]
+    for row in cells.head(_RUNS_SHOWN).itertuples():
+        name = f"{row.teacher} -> {row.student}, {row.method}" + ("" if task else f", {row.task}")
+        gain = "no SFT row" if pd.isna(row.gain) else f"{row.sft:6.2f} {row.gain:+7.2f}"
+        lines.append(f"  {name:62} {row.score:6.2f} {gain}")
+    if len(cells) > _RUNS_SHOWN:
+        lines.append(f"  and {len(cells) - _RUNS_SHOWN} more")
+    return lines
 
 
 _TITLES = {

@@ -26,6 +26,11 @@ def watch(mode: str = "auto", stream: IO[str] | None = None) -> "PlainWatch | Li
     return {"live": LiveWatch, "plain": PlainWatch, "none": Silent}[mode](shown)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 cell``, ``2 cells``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as people read them: ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds is None:
@@ -140,7 +145,7 @@ class PlainWatch(_Counting):
         """Say how much there is."""
         super().begin(todo, done)
         if todo:
-            self._print(f"{todo} steps to run, {done} complete already")
+            self._print(f"{counted(todo, 'step')} to run, {done} complete already")
 
     def show(self, step: Step, state: str, message: str, spent: float) -> None:
         """One line."""
@@ -175,7 +180,7 @@ class LiveWatch(_Counting):
         """Start drawing."""
         super().begin(todo, done)
         if todo:
-            self._console.print(f"{todo} steps to run, {done} complete already")
+            self._console.print(f"{counted(todo, 'step')} to run, {done} complete already")
             self._live = Live(
                 get_renderable=self._draw, console=self._console, refresh_per_second=4,
                 transient=True,

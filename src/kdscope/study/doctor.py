@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from kdscope.errors import installing
 from kdscope.models.sources import cache_folder
 from kdscope.study.calibration import measure_slot
 from kdscope.study.cost import Machine, save_machine
@@ -67,7 +68,7 @@ def examine_lines(found: dict[str, Any]) -> list[str]:
     ]
     for name, packages in found["extras"].items():
         absent = [package for package, version in packages.items() if version is None]
-        state = "complete" if not absent else f"absent: pip install 'kdscope[{name}]'"
+        state = "complete" if not absent else f"absent: {installing(name)}"
         lines.append(f"extra {name:<8} {state}")
     lines.append(f"data folder (KDSCOPE_DATA): {found['data_folder'] or 'not set'}")
     lines.append(f"cache folder: {found['cache_folder']}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdscope.errors import StoreError
-from kdscope.study.display import duration, size
+from kdscope.study.display import counted, duration, size
 from kdscope.study.events import read_events
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
@@ -18,6 +18,7 @@ from kdscope.study.steps import KINDS
 from kdscope.study.store import Run, read_manifest
 from kdscope.study.survey import missing, survey
 
+_SHOWN = 12  # steps that fit a text and are listed
 _DEPTH = 8  # how far a changed input is followed
 
 
@@ -37,9 +38,16 @@ def find_step(plan: Plan, text: str) -> Step:
         if len(match) == 1:
             return match[0]
         if match:
-            some = ", ".join(step.path for step in match[:8])
-            raise StoreError(f"{text!r} fits {len(match)} steps; be more precise: {some}")
-    raise StoreError(f"there is no step {text!r}{nearest(text, [step.path for step in steps])}")
+            shown = [step.path for step in match[:_SHOWN]]
+            more = len(match) - len(shown)
+            listed = "".join(
+                f"\n  {path}" for path in shown + ([f"and {more} more"] if more else [])
+            )
+            raise StoreError(f"{text!r} fits {len(match)} steps; name one of them:{listed}")
+    raise StoreError(
+        f"there is no step {text!r}{nearest(text, [step.path for step in steps])}. "
+        "`kdscope plan STUDY --steps` lists them"
+    )
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -87,13 +95,17 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         f"  {kind:<14} {count['steps'] - count['left']:>5} / {count['steps']}"
         for kind, count in state["kinds"].items()
     ]
-    lines += [f"  running {entry['step']} since {entry['since']}" for entry in state["running"]]
+    lines += [
+        f"  running {entry['step']} since {entry['since'][11:19]} (UTC)"
+        for entry in state["running"]
+    ]
     lines += [f"  failed {step}: {message}" for step, message in state["failed"].items()]
     if state["damaged"]:
         lines.append(f"  {state['damaged']} damaged: they will be made again")
     if state["left"]:
         left = duration(state["predicted_seconds_left"])
-        lines.append(f"{state['left']} steps left, about {left} on one slot; `kdscope run` resumes")
+        resumes = "" if state["active"] else "; `kdscope run` resumes"
+        lines.append(f"{counted(state['left'], 'step')} left, {left} of work{resumes}")
     return lines
 
 

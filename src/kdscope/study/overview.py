@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kdscope.errors import installing
 from kdscope.study import catalogue, measured
 from kdscope.study.cost import Cost, costs, makespan, this_machine
-from kdscope.study.display import duration, size
+from kdscope.study.display import counted, duration, size
 from kdscope.study.gpu_cost import A100, H100, Hours, gpu_hours, in_words
 from kdscope.study.graph import Plan, Step
 from kdscope.study.local import machine_slots
@@ -108,7 +109,9 @@ class Overview:
              size(total["memory"]), size(total["disk"]), wall)
         )  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [f"study {self.plan.name}: {len(self.plan.cells)} cells, folder {self.folder}"]
+        lines = [
+            f"study {self.plan.name}: {counted(len(self.plan.cells), 'cell')}, folder {self.folder}"
+        ]
         for row in rows:
             lines.append("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=False))
                          + f"  {row[5]}")  # fmt: skip
@@ -116,9 +119,12 @@ class Overview:
         lines += self._cache_line()
         lines += [in_words(hours) for hours in self.gpu_hours()]
         lines += [f"note: {note}" for note in self.plan.notes]
-        lines += [f"missing: {path}, {size(amount)}: kdscope data fetch, or KDSCOPE_DATA"
-                  for path, amount in self.missing_data()]  # fmt: skip
-        lines += [f"missing: pip install 'kdscope[{name}]'" for name in self.missing_extras()]
+        lines += [
+            f"missing: {path}, {'of unknown size' if amount is None else size(amount)}; "
+            "`kdscope data fetch NAME` or a folder that KDSCOPE_DATA names"
+            for path, amount in self.missing_data()
+        ]
+        lines += [f"missing: {installing(name)}" for name in self.missing_extras()]
         return lines
 
     def _cache_line(self) -> list[str]:

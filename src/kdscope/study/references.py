@@ -168,7 +168,8 @@ def tokenizers_differ(one: ModelRef, other: ModelRef) -> bool:
     if one.tokenizer is None or other.tokenizer is None or one.tokenizer == other.tokenizer:
         return False
     kinds = {name.partition(":")[0] == "family" for name in (one.tokenizer, other.tokenizer)}
-    return len(kinds) == 1
+    embedded = "embedded" in {one.fields["source"], other.fields["source"]}
+    return len(kinds) == 1 or embedded  # no family of the hub shares the embedded tokenizer
 
 
 def _hub_tokenizer(model: str) -> str | None:

@@ -327,12 +327,34 @@ def _message(entry: Any, where: Location) -> str:
     if kind == "literal_error":
         choices = entry["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"must be one of {', '.join(choices)}, not {given!r}{_guess(given, choices)}"
+    if kind in _IN_WORDS:
+        hint = f": write a list, [{given}]" if isinstance(given, str) and "," in given else ""
+        return f"{_IN_WORDS[kind]}, not {_shown(given)}{hint}"
     text = entry["msg"].removeprefix("Value error, ")
     text = text.removeprefix("Input ").removeprefix("should ")
-    if kind in {"too_short", "value_error"}:
+    if kind == "value_error":
         return text
-    shown = repr(given)
-    return f"must {text}, not {shown if len(shown) < 80 else shown[:77] + '...'}"
+    return f"must {text}, not {_shown(given)}"
+
+
+_IN_WORDS = {
+    "too_short": "must name at least one",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "dict_type": "must be a mapping, as {sft: {}, fkl: {}}",
+    "string_pattern_mismatch": "must be letters, digits, '.', '_' and '-', a letter or digit first",
+}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _guess(given: Any, choices: list[str]) -> str:
