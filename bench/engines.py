@@ -67,7 +67,11 @@ def main() -> None:
         place = arguments.out or Path(temporary)
         for name in arguments.only:
             run(name, study or STUDY, place / name)
-        found = {n: open_results(place / n) for n in ("one", "two", "ray") if (place / n).is_dir()}
+        found = {
+            n: open_results(place / n)
+            for n in ("one", "two", "ray")
+            if (place / n / "tables").is_dir()
+        }
         (first, calm), *others = found.items()
         for name, tables in others:
             differing = [t for t in calm if t != "steps" and not calm[t].equals(tables[t])]
