@@ -76,9 +76,9 @@ def main() -> None:
         for name, tables in others:
             differing = [t for t in calm if t != "steps" and not calm[t].equals(tables[t])]
             print(f"{first} and {name}: {'differ in ' + str(differing) if differing else 'equal'}")
-        walls = {n: ran.seconds for n in found if (ran := last_run(place / n))}
-        if {"one", "two"} <= walls.keys():
-            print(f"two slots are {walls['one'] / walls['two']:.2f} times as fast as one")
+        one, two = last_run(place / "one"), last_run(place / "two")
+        if one and two and one.steps == two.steps:
+            print(f"two slots are {one.seconds / two.seconds:.2f} times as fast as one")
 
 
 if __name__ == "__main__":
