@@ -79,7 +79,7 @@ def headline(found: list[Choice]) -> str:
             f" with teacher {teacher}" if isinstance(teacher, str) and teacher not in label else ""
         )
         if not label:
-            parts.append(f"keep SFT for {names}")
+            parts.append(f"keep SFT for {names}: no method did better")
         elif established:
             parts.append(f"use {label}{told} for {names}")
         else:

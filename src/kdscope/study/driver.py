@@ -312,7 +312,8 @@ class Driver:
     def _remaining(self) -> float | None:
         """Seconds to the end, if all steps have a prediction."""
         left = [self.plan.steps[key] for key in self.waiting if key not in self.done]
-        spent = sum(time.monotonic() - entry.started for entry in self.running.values())
+        clock = time.monotonic()
+        spent = {key: clock - entry.started for key, entry in self.running.items()}
         slots = max(1, self.engine.free() + len(self.running))
         return self.forecast.remaining(left, self.path, spent, slots)
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from kdscope.study.graph import Step
 
+_OVERDUE = 0.2  # a step that takes longer than predicted is given this share of its time again
+
 
 class Forecast:
     """Predicted seconds of the steps, and how real ones compare with them, by kind."""
@@ -19,22 +21,31 @@ class Forecast:
         measured[1] += seconds
 
     def remaining(
-        self, steps: Iterable[Step], paths: Mapping[str, float], spent: float, slots: int
+        self,
+        steps: Iterable[Step],
+        paths: Mapping[str, float],
+        spent: Mapping[str, float],
+        slots: int,
     ) -> float | None:
         """Seconds until all these steps are done; None where one has no prediction.
 
         Args:
             steps: running or still to run.
             paths: by step, predicted seconds from its start to the end of what hangs on it.
-            spent: seconds that the running ones have had, together.
+            spent: by key of a running step, the seconds that it has had.
             slots: how many run at a time.
         """
         steps = list(steps)
         if not steps or any(step.key not in self._predicted for step in steps):
             return None
-        work = sum(self._pace(step.kind) * self._predicted[step.key] for step in steps)
-        longest = max(self._pace(step.kind) * paths[step.key] for step in steps)
-        return max(0.0, (work - spent) / slots, longest - spent / slots)
+        work = longest = 0.0
+        for step in steps:
+            pace, had = self._pace(step.kind), spent.get(step.key, 0.0)
+            whole = pace * self._predicted[step.key]
+            left = max(whole - had, _OVERDUE * had)
+            work += left
+            longest = max(longest, pace * paths[step.key] - whole + left)
+        return max(work / slots, longest)
 
     def _pace(self, kind: str) -> float:
         """Real by predicted seconds of a kind; 1 until a second of it was predicted."""

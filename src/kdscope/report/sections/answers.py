@@ -50,6 +50,8 @@ RULES = {
     "far": "right, yet far from the teacher's text",
 }
 
+_FAR = 0.5  # sentence BLEU from which a text is no longer far from the teacher's
+
 
 def pairs(results: Results, each: int = _EACH) -> list[Pair]:
     """``2 * each`` pairs where the study has them; an item and a system appear sparingly."""
@@ -64,7 +66,7 @@ def pairs(results: Results, each: int = _EACH) -> list[Pair]:
         rows["reference_correct"].fillna(False).astype(bool),
     )
     close = rows[~right & teacher_right].sort_values("bleu", ascending=False, kind="stable")
-    far = rows[right & teacher_right].sort_values("bleu", kind="stable")
+    far = rows[right & teacher_right & (rows["bleu"] < _FAR)].sort_values("bleu", kind="stable")
     used: set[tuple[str, str]] = set()
     picked = [("close", row) for row in _spread(close, each, used)]
     picked += [("far", row) for row in _spread(far, each, used)]
