@@ -251,6 +251,15 @@ def test_the_keyboard_sorts_and_unfolds(visit) -> None:
     expect(page.locator("#t-gain-by-task")).to_be_visible()
 
 
+def test_a_pair_leads_to_every_answer_to_its_question(visit) -> None:
+    page = visit("index.html")
+    link = page.locator(".gold a").first
+    item = link.get_attribute("aria-label").removeprefix("Every answer to ")
+    link.click()
+    expect(page.locator("#list .row").first).to_contain_text(item)
+    assert page.input_value("input[name=q]") == item
+
+
 def test_the_keyboard_walks_through_the_answers(visit) -> None:
     page = visit("viewer/index.html")
     page.wait_for_selector("#list .row")

@@ -9,6 +9,7 @@ import yaml
 from kdscope.data.tasks import TASKS
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import UserError
+from kdscope.report.captions import in_words
 from kdscope.report.html import write_text
 from kdscope.report.parts import spoken
 from kdscope.report.results import Results, load
@@ -274,7 +275,9 @@ def _numbers(results: Results, cell: Any) -> Table:
 def _signature(results: Results, cell: Any) -> str:
     found = results.cells
     same = found[(found["student"] == cell.student) & (found["method"] == cell.method)]
-    return "\n".join(f"- `{text}`" for text in sorted(set(same["signature"].dropna())))
+    every = sorted(set(same["signature"].dropna()))
+    how = in_words(same["signature"]).replace("\u00a0", " ")
+    return "\n".join([f"{how[:1].upper()}{how[1:]}.", "", *(f"- `{text}`" for text in every)])
 
 
 def _code(text: Any) -> str:

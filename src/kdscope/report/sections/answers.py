@@ -17,7 +17,7 @@ class Pair:
 
     Attributes:
         rule: why it was picked.
-        task, question, gold: the item.
+        task, item, question, gold: the question and its id.
         options: the admissible answers, or an empty tuple.
         teacher, student: names of the systems.
         method, seed: of the student.
@@ -29,6 +29,7 @@ class Pair:
 
     rule: str
     task: str
+    item: str
     question: str
     gold: str
     options: tuple[str, ...]
@@ -106,6 +107,7 @@ def _pair(results: Results, rule: str, row) -> Pair | None:
     return Pair(
         RULES[rule],
         row.task,
+        str(row.item),
         visible(item["question"].iloc[0]) if known else str(row.item),
         visible(str(item["gold"].iloc[0])) if known else "–",
         tuple(options) if options is not None else (),
