@@ -12,5 +12,5 @@ def test_expressions_are_compared_as_expressions():
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(symbolic, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"kdscope\[symbolic\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[symbolic\]"):
         symbolic.symbolically_equal(["1"], ["1"])

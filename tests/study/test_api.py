@@ -45,7 +45,7 @@ def test_a_folder_without_tables_is_explained(tmp_path):
 
 def test_views_without_duckdb_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr("kdscope.study.results.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"kdscope\[duckdb\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[duckdb\]"):
         kdscope.open_views(tmp_path)
 
 

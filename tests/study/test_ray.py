@@ -14,7 +14,7 @@ from kdscope.study.store import Run
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("kdscope.study.ray.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"kdscope\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[ray\]"):
         RayEngine(tmp_path)
 
 
