@@ -48,6 +48,13 @@ def frame(table: Frame, columns: Sequence[str]) -> pd.DataFrame:
     return found.reindex(columns=list(columns))
 
 
+def _columns(table: pa.Table | pd.DataFrame | list[Mapping[str, Any]]) -> set[str]:
+    """Names of a table's columns; of rows, those of the first."""
+    if isinstance(table, pa.Table):
+        return set(table.column_names)
+    return set(table.columns) if isinstance(table, pd.DataFrame) else set(*table[:1])
+
+
 def read_runs(
     generations: Frame,
     fidelity: Frame,
@@ -62,10 +69,12 @@ def read_runs(
     """
     extracted = [f"answer_{name}" for name in ("strict", "flexible", "paper")]
     wanted = [*SYSTEM, "task", "item", "sample", "valid", "correct", "score", *extracted]
+    if not isinstance(generations, pa.Table | pd.DataFrame):
+        generations = list(generations)
+    present = _columns(generations)
     every = frame(generations, wanted)
-    every = every.drop(
-        columns=[n for n in extracted if n != "answer_flexible" and every[n].isna().all()]
-    )
+    absent = {"answer_strict", "answer_paper"} - present  # of files of other origin
+    every = every.drop(columns=list(absent))
     asked = frame(items, ["task", "item", "question", "gold", "options", "form"])
     answers = every[every["sample"].fillna(0) == 0].merge(
         asked[["task", "item", "gold", "form"]].drop_duplicates(["task", "item"]),

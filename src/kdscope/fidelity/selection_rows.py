@@ -13,7 +13,10 @@ from kdscope.stats.selection import Selected, select_on_validation
 
 # An ablation asks what a condition does, and these ask how much was read or how it was asked: nobody
 # chooses between them, so they are no candidates.
-_CONDITIONS = ("teacher_noise", "teacher_adapted", "train_limit", "decoding", "evaluation_prompt")
+_CONDITIONS = (
+    "teacher_noise", "teacher_adapted", "teacher_quantize", "train_limit", "decoding",
+    "evaluation_prompt",
+)  # fmt: skip
 
 
 def selection_rows(

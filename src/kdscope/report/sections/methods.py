@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup, escape
 
 from kdscope.report.frames import Frame
@@ -165,7 +166,8 @@ def _chosen(results: Results) -> Table | None:
     cells = []
     for r in rows.itertuples():
         own = results.tests
-        own = own[(own[keys].astype(str) == [str(getattr(r, k)) for k in keys]).all(axis=1)]
+        who = ["" if pd.isna(getattr(r, k)) else getattr(r, k) for k in keys]  # SFT has no teacher
+        own = own[(own[keys].fillna("") == who).all(axis=1)]
         stable, cost = (
             own[own["measure"] == name]["estimate"].iloc[0]
             for name in ("selection_stability", "selection_optimism")
