@@ -11,6 +11,11 @@ from tests.tiny import random_model
 IDS = torch.arange(24).reshape(4, 6)
 
 
+@pytest.fixture(autouse=True)
+def _small_models_count(monkeypatch):
+    monkeypatch.setattr(packed, "FEWEST_BYTES", 0)
+
+
 def logits(model):
     with torch.inference_mode():
         return model(IDS).logits
@@ -50,11 +55,15 @@ def test_a_bias_is_added():
         torch.testing.assert_close(layer(states), states @ layer.weight.T + layer.bias)
 
 
-@pytest.mark.parametrize("reason", ["few rows", "no operators", "too large", "bfloat16"])
+@pytest.mark.parametrize(
+    "reason", ["few rows", "no operators", "too small", "too large", "bfloat16"]
+)
 def test_ordinary_products_where_packing_does_not_serve(monkeypatch, reason):
     model = random_model()
     if reason == "no operators":
         monkeypatch.setattr(packed, "_is_possible", lambda: False)
+    if reason == "too small":
+        monkeypatch.setattr(packed, "FEWEST_BYTES", 1 << 40)
     if reason == "too large":
         monkeypatch.setattr(packed, "MOST_BYTES", 1000)
     if reason == "bfloat16":

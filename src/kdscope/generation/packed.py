@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 FEWEST_ROWS = 4  # with fewer, a product waits for the weights to arrive from memory, packed or not
+FEWEST_BYTES = 32 << 20  # weights of fewer stay in a cache, and packing costs more than it brings
 MOST_BYTES = 4 << 30  # of the second copy
 
 
@@ -27,7 +28,7 @@ def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
         rows: of the products, as a hint for the packing.
     """
     layers = _layers(model) if rows >= FEWEST_ROWS and _is_possible() else []
-    if sum(layer.weight.nbytes for layer in layers) > MOST_BYTES:
+    if not FEWEST_BYTES <= sum(layer.weight.nbytes for layer in layers) <= MOST_BYTES:
         layers = []
     try:
         with torch.inference_mode():
