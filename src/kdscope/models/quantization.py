@@ -66,11 +66,11 @@ def _rounded(layer: nn.Linear, kind: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of every cast
         if kind == "int8":
-            new = bitsandbytes.nn.Linear8bitLt(
+            new = bitsandbytes.nn.modules.Linear8bitLt(
                 *size, bias=bias, has_fp16_weights=False, threshold=OUTLIERS
             )
         else:
-            new = bitsandbytes.nn.Linear4bit(
+            new = bitsandbytes.nn.modules.Linear4bit(
                 *size, bias=bias, compute_dtype=layer.weight.dtype, quant_type="nf4"
             )
         new.load_state_dict(layer.state_dict())
