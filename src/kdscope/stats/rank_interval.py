@@ -5,7 +5,9 @@ with a Gaussian copula depends on one number, the normal correlation behind it. 
 those correlations under which the observed rho is not an outlier (test inversion, mid-p), told as
 Spearman's rho. The law is simulated once per n; Fisher's z with the standard error of Bonett and
 Wright (Psychometrika 65, 2000), whose coverage falls to 88 % at 11 pairs and a true rho of 0.98,
-serves where n is large.
+stood
+here before. Where n is large, the interval is normal on the scale of Fisher's z, with the error that
+the largest simulated law has there.
 """
 
 import math
@@ -15,25 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-_LEAST, _MOST_SIMULATED = 10, 60
+_LEAST, _MOST_SIMULATED = 10, 100
 _DRAWS, _SEED = 4_000, 0
 _FISHER_Z = np.linspace(0, 4, 41)  # of the normal correlation, 0 to 0.9993
 _TIE = 1e-9
+_BOUND = 1 - 1e-12
 
 
 def rank_interval(rho: float, n: int, given: int = 0) -> tuple[float | None, float | None, str]:
     """95 % interval of a (partial) rank correlation of ``n`` pairs, ``given`` variables held.
 
     Holding a variable costs a pair. Returns both ends and the interval's name for a signature.
-    Both ends are None for fewer than ten pairs: so few ranks make too few values of rho, and the
-    interval covers up to 99 % of strong relations. Above 60 pairs it is too narrow for a true rho
-    beyond 0.98.
+    Both ends are None for fewer than ten pairs: so few ranks make too few values of rho. For the same
+    reason the coverage of ten to twelve pairs wavers between 92 and 98 % where the true normal
+    correlation is beyond 0.97; with more than a hundred pairs it falls to 85 % beyond 0.99.
     """
     pairs = n - given
     if pairs < _LEAST:
         return None, None, "ci:none"
     if pairs > _MOST_SIMULATED:
-        return *_bonett_wright(rho, pairs), "ci:bonett-wright95"
+        return *_normal(rho, pairs), "ci:gaussian-copula95"
     z, above = _chance_of_more(rho, pairs)
     low, high = np.interp([0.025, 0.975], above, z, left=-np.inf, right=np.inf)
     return _spearman_of(low), _spearman_of(high), "ci:gaussian-copula95"
@@ -71,7 +74,9 @@ def _spearman_of(z: float) -> float:
     return 6 / math.pi * math.asin(math.tanh(z) / 2)
 
 
-def _bonett_wright(rho: float, n: int) -> tuple[float, float]:
-    bounded = min(max(rho, -1 + 1e-12), 1 - 1e-12)
-    half = float(stats.norm.ppf(0.975)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
-    return math.tanh(math.atanh(bounded) - half), math.tanh(math.atanh(bounded) + half)
+def _normal(rho: float, n: int) -> tuple[float, float]:
+    law = np.arctanh(np.clip(_law(_MOST_SIMULATED), -_BOUND, _BOUND))
+    centre = math.atanh(min(max(rho, -_BOUND), _BOUND))
+    error = float(np.interp(abs(centre), law.mean(axis=1), law.std(axis=1)))
+    half = float(stats.norm.ppf(0.975)) * error * math.sqrt((_MOST_SIMULATED - 3) / (n - 3))
+    return math.tanh(centre - half), math.tanh(centre + half)
