@@ -165,7 +165,7 @@ def test_no_gradient_is_made_where_none_is_wanted(data):
         ({"precision": "half"}, "exact, fast"),
         ({"teacher_hidden": None}, "compares with the teacher"),
         ({"teacher_hidden": torch.zeros(8, 10)}, "9 positions of the student but 8"),
-        ({"student_hidden": torch.zeros(3, 3, 6)}, "gather the supervised positions first"),
+        ({"student_hidden": torch.zeros(3, 3, 6)}, "gather the supervised positions"),
         ({"student_bias": torch.zeros(5)}, "31 rows"),
         ({"labels": torch.tensor([0, -100, 1])}, "one number each"),
         ({"objective": "nll", "labels": torch.zeros(9)}, "token ids"),

@@ -31,7 +31,7 @@ def test_plain_json_lines(tmp_path):
         plain("boolq", "x", "the correct answer is true", "false"),
         plain("dollyEval", "x", "a cat", "a cat"),
     )
-    rows, items = import_predictions(path)
+    rows, items, _ = import_predictions(path)
     assert {row["model"] for row in rows} == {"student-a"}
     assert [row["task"] for row in rows] == ["gsm8k"] * 3 + ["aqua", "arc-e", "boolq", "dollyeval"]
     assert [row["correct"] for row in rows] == [True, False, False, True, True, False, None]
@@ -56,7 +56,7 @@ def test_tasks_outside_the_catalogue_get_the_form_of_their_golds(tmp_path):
         plain("my-words", "0", "the correct answer is ending3", "ending3"),
         plain("my-texts", "0", "some text", "some 5"),
     )
-    rows, items = import_predictions(path)
+    rows, items, _ = import_predictions(path)
     assert [item.form for item in items] == ["number", "letter", "letter", "word", "text"]
     assert [row["correct"] for row in rows] == [True, True, True, True, None]
 
@@ -69,7 +69,7 @@ def test_a_gold_may_be_a_text_that_ends_in_the_answer(tmp_path):
         plain("boolq", "0", "true", "the correct answer is true"),
         plain("svamp", "0", "4", "3 + 1 = 4"),
     )
-    rows, items = import_predictions(path)
+    rows, items, _ = import_predictions(path)
     assert [item.gold for item in items] == ["solution2", "C", "true", "4"]
     assert all(row["correct"] for row in rows)
 
@@ -102,7 +102,7 @@ def test_lm_eval_samples(tmp_path):
         lm_eval(0, "So 9*2=18.\n#### 18", "x\n#### 18", "flexible-extract"),
         lm_eval(1, "#### 17", "x\n#### 18", "flexible-extract"),
     )
-    rows, items = import_predictions(path, system="student")
+    rows, items, _ = import_predictions(path, system="student")
     assert [(row["model"], row["task"], row["item"], row["correct"]) for row in rows] == [
         ("student", "gsm8k", "0", True),
         ("student", "gsm8k", "1", False),
@@ -128,7 +128,7 @@ def test_lm_eval_samples_of_likelihoods(tmp_path):
         scored(0, [-3.0, -1.5, -9.0], 1),
         scored(1, [-3.0, -1.5, -9.0], "2"),
     )
-    rows, items = import_predictions(path)
+    rows, items, _ = import_predictions(path)
     assert [(row["task"], row["answer_flexible"], row["correct"]) for row in rows] == [
         ("arc-e", "B", True),
         ("arc-e", "B", False),
@@ -162,7 +162,7 @@ def test_inspect_logs(tmp_path):
     }
     path = tmp_path / "student.json"
     path.write_text(json.dumps(log))
-    rows, items = import_predictions(path)
+    rows, items, _ = import_predictions(path)
     assert [
         (r["task"], r["item"], r["sample"], r["correct"], r["finish_reason"]) for r in rows
     ] == [
