@@ -37,7 +37,7 @@ def test_a_step_that_does_not_fit_is_made_of_smaller_micro_batches(tmp_path, obj
     torch.testing.assert_close(weights(again), weights(whole), rtol=1e-5, atol=1e-5)
     for left, right in zip(again.curves, whole.curves, strict=True):
         assert left["measure"] == right["measure"]
-        assert left["value"] == pytest.approx(right["value"], rel=1e-4, abs=1e-6)
+        assert left["value"] == pytest.approx(right["value"], rel=1e-5, abs=1e-6)
 
 
 def test_gradients_of_an_attempt_that_failed_half_way_do_not_count(tmp_path):
