@@ -51,7 +51,8 @@ def test_a_cluster_gives_the_tables_of_one_machine(study, cluster, tmp_path):
     local.claim("trivial")
     with local.locked() as lock:
         local.save_study("", {"name": "trivial"}, study.plan)
-        run_plan(local, study.plan, watch("none"), Options(workers=1), lock)
+        outcome = run_plan(local, study.plan, watch("none"), Options(workers=1), lock)
+    assert outcome.status == 0, local.events.read_text()
     here, there = open_results(local.folder), open_results(study.folder)
     for name, table in here.items():
         if name != "steps":
