@@ -94,7 +94,12 @@ def test_adapters_of_one_seed_are_equal_and_leave_the_global_generator_alone():
 
 
 @pytest.mark.parametrize(
-    ("targets", "message"), [(["lm_head"], "LoRA on the head"), (["nothing"], "cannot add LoRA")]
+    ("targets", "message"),
+    [
+        (["lm_head"], "LoRA on the head"),
+        (["nothing"], "cannot add LoRA"),
+        (["q_proj", "c_attn"], r"cannot add LoRA to \['c_attn'\]"),
+    ],
 )
 def test_bad_targets_are_refused(targets, message):
     with pytest.raises(ModelError, match=message):

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from kdscope.cli import app
 from kdscope.errors import ConfigError
 from kdscope.study.resolve import load_study
 from kdscope.study.source import preset_names
@@ -191,3 +192,26 @@ def test_a_users_file_is_known_by_its_content(tmp_path):
     assert "no file 'gone.json'" in message(written(tmp_path, train={"data": "gone.json"}))
     (tmp_path / "none.json").write_text("")
     assert "is empty" in message(written(tmp_path, train={"data": "none.json"}))
+
+
+def test_layers_that_a_known_family_does_not_have_are_refused():
+    with pytest.raises(ConfigError, match=r"train\.lora\.targets.*did you mean 'q_proj'"):
+        load_study("quickstart", ["train.lora={targets: [q_prj, v_proj]}"])
+
+
+def test_a_missing_file_names_each_place_once(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"\(looked in the current folder\)"):
+        load_study("quickstart", ["train.data=./none.json"])
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [("distill", "KIND=RESOURCE"), ("distil=big", "did you mean 'distill'"), ("sft=", "KIND=RES")],
+)
+def test_labels_are_checked(label, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        app(
+            ["run", "quickstart", "--out", str(tmp_path / "r"), "--label", label],
+            standalone_mode=False,
+        )

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kdscope.cli.base import START, STUDY, Folder, Json, app, emit, say
+from kdscope.errors import ConfigError
 from kdscope.study.place import is_url, working_folder
 
 Study = Annotated[str, typer.Argument(help="A YAML file or a preset's name.")]
@@ -64,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
     )
     folder = working_folder(out)
     found = overview(study, overrides or (), out=folder, limit=limit, many=many, look=False)
-    labels = dict(entry.split("=", 1) for entry in label or () if "=" in entry)
+    labels = dict(_label(entry) for entry in label or ())
     mirror = out if out is not None and is_url(out) else None
     options = Options(engine, workers, verify, address, labels, limits, mirror)
     outcome = run_study(found, watch(display), options)
@@ -73,6 +74,19 @@ def run(  # noqa: PLR0913, PLR0917 -- the options of a verb
     if json:
         emit({"folder": str(found.folder), **outcome.document()})
     raise typer.Exit(outcome.status)
+
+
+def _label(text: str) -> tuple[str, str]:
+    """One ``--label``, a kind of step and the resource that it needs."""
+    from kdscope.study.source import nearest
+    from kdscope.study.steps import KINDS
+
+    kind, equals, resource = text.partition("=")
+    if not (equals and resource):
+        raise ConfigError(f"--label {text!r} is not of the form KIND=RESOURCE, as distill=big")
+    if kind not in KINDS:
+        raise ConfigError(f"--label: there is no kind of step {kind!r}{nearest(kind, KINDS)}")
+    return kind, resource
 
 
 @app.command(rich_help_panel=STUDY)

@@ -23,7 +23,7 @@ def add_adapter(
 
     Raises:
         ModelError: the head is among the targets (the fused objective works on the plain head), or no
-            projection of the model has one of the names.
+            projection of the model has one of its names.
     """
     if lora is None:
         model.requires_grad_(True)
@@ -34,6 +34,10 @@ def add_adapter(
             f"LoRA on the head ({targets}) is not supported: the objective is computed from the plain "
             "head's weights, so that the adapter would not be trained. Leave it out of `lora.targets`."
         )
+    names = [f".{name}" for name, _ in model.named_modules()]
+    absent = [t for t in targets if not any(name.endswith(f".{t}") for name in names)]
+    if absent:  # PEFT passes over a name that fits nothing as long as another one fits
+        raise ModelError(f"cannot add LoRA to {absent}: no projection of the model is called so")
     config = LoraConfig(
         r=int(lora["r"]),
         lora_alpha=lora["alpha"],
@@ -41,12 +45,9 @@ def add_adapter(
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(f"cannot add LoRA to {targets}: {error}") from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
 
 
 def load_trained(

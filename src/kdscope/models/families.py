@@ -62,6 +62,9 @@ FAMILIES = (
     Family("gemma3", re.compile(r"google/gemma-3-"), gated=True),
 )
 
+# Names of the linear layers in every family above, and in the embedded models.
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 SHAPES = {
     "Qwen/Qwen2.5-0.5B": Shape(24, 896, 4864, 14, 2, 151_936, True),
     "Qwen/Qwen2.5-1.5B": Shape(28, 1536, 8960, 12, 2, 151_936, True),

@@ -16,7 +16,7 @@ from kdscope.data.tasks import SUITES, TASKS, expand, find_train_set
 from kdscope.errors import ConfigError, DataError
 from kdscope.study import catalogue
 from kdscope.study.config import OwnData, OwnTask
-from kdscope.study.references import UnresolvedError, existing
+from kdscope.study.references import UnresolvedError, existing, places
 
 DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet"}
 BYTES_EACH = 400  # of a record in a file that nobody has counted, for the cost models
@@ -225,9 +225,7 @@ def _looks_like_a_file(name: str) -> bool:
 def _data_file(name: str, folder: Path) -> Path:
     path = existing(name, folder)
     if path is None or not path.is_file():
-        raise UnresolvedError(
-            f"there is no file {name!r} (looked in {folder} and the current folder)"
-        )
+        raise UnresolvedError(f"there is no file {name!r} (looked in {places(folder)})")
     if path.suffix.lower() not in DATA_SUFFIXES:
         endings = ", ".join(sorted(DATA_SUFFIXES))
         raise UnresolvedError(f"{path} is not a data file: its name must end in {endings}")

@@ -105,6 +105,12 @@ def existing(name: str, folder: Path) -> Path | None:
     return None
 
 
+def places(folder: Path) -> str:
+    """Where relative paths of a study are looked for, in words."""
+    here = folder.resolve() == Path.cwd()
+    return "the current folder" if here else f"{folder} and the current folder"
+
+
 def _local_folder(name: str, folder: Path) -> Path | None:
     """The checkpoint folder that a model string names, or None if it is no path at all."""
     looks_local = name.startswith((".", "/", "~")) or (name not in KNOWN and "/" not in name)
@@ -112,7 +118,7 @@ def _local_folder(name: str, folder: Path) -> Path | None:
     if path is None or name in KNOWN or not path.is_dir():
         if name.startswith((".", "/", "~")):
             raise UnresolvedError(
-                f"there is no checkpoint folder {name!r} (looked in {folder} and here)"
+                f"there is no checkpoint folder {name!r} (looked in {places(folder)})"
             )
         return None
     if not (path / "config.json").is_file():

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import ConfigError
+from kdscope.models.families import PROJECTIONS
 from kdscope.study.config import (
     AS_MAPPING,
     AS_NAME,
@@ -224,6 +225,7 @@ class _Finder:
                 self.add(
                     ("students",), f"teacher and student are both called {name!r}: give one a name:"
                 )
+        self._lora_targets(study, (*teachers.values(), *students.values()))
         for i, entry in enumerate(study.students):
             if entry.quantize:
                 self.add(
@@ -238,6 +240,18 @@ class _Finder:
                     "distributions are over different tokens; choose models of one family",
                 )
         return Resolved(study, self.source, teachers, students, pairs, data, teacher_data, tasks)
+
+    def _lora_targets(self, study: Study, models: Iterable[ModelRef]) -> None:
+        """Names of layers, where all models are of families whose names are known."""
+        if any(ref.path or ref.tokenizer is None for ref in models):
+            return  # loading them finds out
+        for section, train in (("train", study.train), ("teacher_train", study.teacher_train)):
+            for name in train.lora.targets if train.lora else ():
+                if name not in PROJECTIONS:
+                    self.add(
+                        (section, "lora", "targets"),
+                        f"LoRA cannot be put on {name!r}{nearest(name, PROJECTIONS)}",
+                    )
 
     def _models(self, role: str, entries: Iterable[Model]) -> dict[str, ModelRef]:
         found: dict[str, ModelRef] = {}

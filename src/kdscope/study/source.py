@@ -31,7 +31,7 @@ class Source:
         data: nested dicts, lists and scalars; overrides already applied.
         lines: line of each location, counted from 1.
         origin: file name for messages.
-        folder: relative paths in the study are relative to it.
+        folder: relative paths in the study are relative to it; the current one for a preset.
         text: the file as it stands, kept beside the results.
         overrides: the ``key=value`` arguments, in order.
     """
@@ -149,7 +149,8 @@ def read_study(study: str, overrides: Iterable[str] = ()) -> Source:
     for override in overrides:
         problem = _apply(data, override, lines)
         problems.extend([problem] if problem else [])
-    return Source(data, lines, str(path), path.parent, text, overrides, tuple(problems))
+    folder = Path() if path.parent == PRESETS else path.parent
+    return Source(data, lines, str(path), folder, text, overrides, tuple(problems))
 
 
 def _parse(text: str, origin: str, lines: dict[Location, int], problems: list[Problem]) -> dict:
