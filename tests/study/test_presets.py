@@ -72,6 +72,16 @@ def test_a_preset_is_planned_with_its_cost_on_a_bare_machine(name, bare, tmp_pat
     assert total["disk"] > 0
 
 
+def test_a_plan_names_the_weights_that_are_not_here_and_their_size(bare, monkeypatch, tmp_path):
+    here = {"Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-0.5B"}
+    monkeypatch.setattr("kdscope.study.overview.in_hub_cache", lambda name, pin: name in here)
+    found = overview("single-gpu", out=tmp_path / "run")
+    ((name, amount),) = found.missing_weights()
+    assert name == "Qwen/Qwen2.5-1.5B"
+    assert amount == pytest.approx(3.1e9, rel=0.02)
+    assert any(line.startswith(f"missing: {name}, about 3.1 GB") for line in found.lines())
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_name_catalogue_ids_and_never_paths(name, bare):
     resolved = load_study(name)

@@ -45,6 +45,16 @@ def smollm2_gguf() -> Path:
     return Path(found.submodule_search_locations[0]) / _SMOLLM2_FILE
 
 
+def in_hub_cache(model: str, revision: str | None = None) -> bool:
+    """Whether the hub's cache on this machine holds a model's configuration (its weights come with it)."""
+    if find_spec("huggingface_hub") is None:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json", revision=revision)
+    return isinstance(found, str)
+
+
 def smollm2_folder(dtype: str) -> Path:
     """Where the de-quantised checkpoint of a dtype is kept; the name changes with the GGUF's size."""
     size = smollm2_gguf().stat().st_size

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdscope.errors import installing
+from kdscope.models.sources import in_hub_cache
 from kdscope.study import catalogue, measured
 from kdscope.study.cost import Cost, costs, makespan, this_machine
 from kdscope.study.display import counted, duration, size
@@ -49,6 +50,7 @@ class Overview:
             "missing": {
                 "extras": self.missing_extras(),
                 "data": [{"file": path, "bytes": amount} for path, amount in self.missing_data()],
+                "weights": [{"model": m, "bytes": amount} for m, amount in self.missing_weights()],
             },
             "total": self.totals(),
             "measured": [kind._asdict() for kind in measured.by_kind(self.folder, self.plan)],
@@ -95,6 +97,16 @@ class Overview:
             ref.name for ref in (*resolved.tasks, resolved.data, resolved.teacher_data)
         )
 
+    def missing_weights(self) -> list[tuple[str, int]]:
+        """Hub models that are needed and not in the cache of the hub, with their bytes in 16 bits."""
+        models = {**self.resolved.teachers, **self.resolved.students}.values() if self.todo else ()
+        hub = {
+            (ref.fields["id"], ref.fields["revision"]): ref for ref in models if "id" in ref.fields
+        }
+        return [
+            (at[0], int(2 * ref.parameters)) for at, ref in hub.items() if not in_hub_cache(*at)
+        ]
+
     def lines(self, *, every: bool = False) -> list[str]:
         """For people: one line per kind, or per step with ``every``."""
         rows: list[tuple[str, ...]] = [("steps", "cached", "predicted", "memory", "disk", "")]
@@ -123,6 +135,10 @@ class Overview:
             f"missing: {path}, {'of unknown size' if amount is None else size(amount)}; "
             "`kdscope data fetch NAME` or a folder that KDSCOPE_DATA names"
             for path, amount in self.missing_data()
+        ]
+        lines += [
+            f"missing: {name}, about {size(amount)}; downloaded when a step first needs it"
+            for name, amount in self.missing_weights()
         ]
         lines += [f"missing: {installing(name)}" for name in self.missing_extras()]
         return lines
