@@ -43,6 +43,13 @@ def test_a_missing_column_is_named(tmp_path, dropped):
     assert f"'{dropped}'" in text
 
 
+@pytest.mark.parametrize(("sign", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_named(tmp_path, sign, word):
+    lines = [line.replace(",", sign) for line in GOOD]
+    text = refused(table(tmp_path, *lines, head=HEAD.replace(",", sign)))
+    assert f"separated by {word}" in text
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [

@@ -89,6 +89,12 @@ def _read_lines(path: Path) -> tuple[list[str], list[_Line]]:
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: is not a CSV file in UTF-8 ({error})") from error
+    other = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    if len(header) == 1 and (used := next((sign for sign in other if sign in header[0]), None)):
+        raise TableError(
+            f"{path}: row 0 (line 1): its cells are separated by {other[used]}; save it with commas "
+            "between cells and points in decimal numbers"
+        )
     if not header:
         raise TableError(f"{path}: is empty; its first row must name the columns {', '.join(LONG)}")
     twice = sorted({name for name in header if header.count(name) > 1})
