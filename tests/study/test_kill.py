@@ -13,6 +13,7 @@ import psutil
 import pytest
 import trivial
 
+from kdscope.study.inspection import status
 from kdscope.study.results import open_results
 from kdscope.study.store import read_manifest
 
@@ -114,6 +115,7 @@ def test_an_interrupt_ends_cleanly_and_resumes(study, undisturbed, number):
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert json.loads(out)["interrupted"]
+    assert not status(study.folder)["failed"]
     finish(start(study.folder, plan))
     assert_equal(calm, results(study.folder))
 
