@@ -125,6 +125,7 @@ class LocalEngine:
             "OPENBLAS_NUM_THREADS": threads,
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONUNBUFFERED": "1",
+            "TQDM_DISABLE": "1",  # bars of libraries are drawn for a terminal, not for a step's log
             "KDSCOPE_DEVICE": "cpu" if slot.gpu is None else "cuda",
             "KDSCOPE_LOCK": "" if self._lock is None else str(self._lock),
         }

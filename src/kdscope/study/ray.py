@@ -213,6 +213,7 @@ def _start(threads: int, device: str) -> "subprocess.Popen[bytes]":
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
         "KDSCOPE_DEVICE": "cuda" if device else "cpu",
     }
     return subprocess.Popen(
