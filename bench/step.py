@@ -9,7 +9,8 @@ Student as Qwen2.5-0.5B with LoRA, teacher as Qwen2.5-7B, random bfloat16 weight
 `train()` of one optimizer step of each trainer's own code, timed from the start of its loop, batch and
 optimizer included, to the end of the step:
 
-- `cached`, `live`: `kdscope.distillation.DistillationTrainer`, the teacher read from a cache or run;
+- `cached`, `live`: `kdscope.distillation.DistillationTrainer`, the teacher read from a cache or run; `fast` rounds
+  logits to bfloat16, as trl's GKDTrainer and plain code do, else they are float32, as trl's DistillationTrainer's;
 - `trl distillation`: trl's DistillationTrainer on given completions (its generation is left out);
 - `trl gkd`: trl's GKDTrainer, never on-policy; full logits of all positions in the models' dtype;
 - `plain`: what the paper's code does: full logits of all positions, float32 softmax, autograd.
@@ -69,6 +70,7 @@ LORA = {
     "dropout": 0.0,
     "targets": ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"],
 }
+OURS = ("cached", "live", "cached, fast", "live, fast")
 EPSILON = 1e-9  # what the paper's code adds to probabilities
 QUIET = {
     "max_steps": 1, "learning_rate": 0.0, "save_strategy": "no", "report_to": "none",
@@ -159,12 +161,12 @@ def random_model(
     return model.eval()
 
 
-def ours(pair: Pair, name: str, signal: TeacherSignal) -> Step:
+def ours(pair: Pair, name: str, signal: TeacherSignal, precision: str = "exact") -> Step:
     pair.with_heads()
     trainer = DistillationTrainer(
         pair.student, pair.tokenizer, TrainingArguments(**pair.settings(name), remove_unused_columns=False),
         pair.examples, Objective(pair.objective), signal=signal,
-        batch_size=len(pair.examples), micro_batch=len(pair.examples),
+        batch_size=len(pair.examples), micro_batch=len(pair.examples), precision=precision,
     )  # fmt: skip
     pair.with_heads()
     return step_of(
@@ -312,17 +314,22 @@ def compare(steps: dict[str, Step], rounds: int) -> dict[str, list[tuple[float, 
 
 
 def report(found: dict[str, list[tuple[float, float, float]]]) -> None:
-    print("| variant | s/step | x cached | x live | peak MB above the models | loss |")
-    print("|---|---|---|---|---|---|")
+    heads = [
+        "variant",
+        "s/step",
+        *(f"x {name}" for name in OURS),
+        "peak MB above the models",
+        "loss",
+    ]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for name, rows in found.items():
         over = [
             statistics.median(a[0] / b[0] for a, b in zip(rows, found[base], strict=True))
-            for base in ("cached", "live")
+            for base in OURS
         ]
         seconds, megabytes, loss = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(
-            f"| {name} | {seconds:.2f} | {over[0]:.2f} | {over[1]:.2f} | {megabytes:.0f} | {loss:.6f} |"
-        )
+        ratios = " | ".join(f"{ratio:.2f}" for ratio in over)
+        print(f"| {name} | {seconds:.2f} | {ratios} | {megabytes:.0f} | {loss:.6f} |")
 
 
 def main() -> None:
@@ -342,11 +349,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pair = Pair(args, Path(folder))
         live = LiveTeacher(pair.teacher)
+        cached = cached_teacher(pair, live)
         steps = {
-            "cached": ours(pair, "cached", cached_teacher(pair, live)),
+            "cached": ours(pair, "cached", cached),
             "live": ours(pair, "live", live),
-        }
-        steps |= {
+            "cached, fast": ours(pair, "cached-fast", cached, "fast"),
+            "live, fast": ours(pair, "live-fast", live, "fast"),
             "trl distillation": trl_distillation(pair),
             "trl gkd": trl_gkd(pair),
             "plain": plain(pair),

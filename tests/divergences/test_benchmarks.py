@@ -50,6 +50,9 @@ def test_the_step_benchmark_does_the_same_work_with_every_trainer():
     cells = [line.split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")][1:]
     losses = {row[0].strip("| "): float(row[-1].strip(" |")) for row in cells}
     assert losses["cached"] == losses["live"]
+    assert losses["cached, fast"] == losses["live, fast"] != losses["live"]
+    assert losses["live, fast"] == pytest.approx(losses["live"], rel=1e-2)
     assert losses["trl distillation"] == pytest.approx(losses["live"], rel=1e-4)
     assert losses["trl gkd"] == pytest.approx(losses["live"], rel=0.1)  # its logits are rounded
-    assert set(losses) == {"cached", "live", "trl distillation", "trl gkd", "plain"}
+    ours = {"cached", "live", "cached, fast", "live, fast"}
+    assert set(losses) == ours | {"trl distillation", "trl gkd", "plain"}

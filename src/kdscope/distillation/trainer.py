@@ -55,6 +55,7 @@ class DistillationTrainer(Trainer):
         micro_batch: examples of a forward pass at most; halved where memory runs out.
         reduction: ``token`` (mean over the supervised tokens of the optimizer step) or ``sequence`` (mean
             of per-sequence means).
+        precision: of the head's logits, see :func:`kdscope.divergence`.
         signal: the teacher's states on ``examples``; None for ``nll``.
         rollouts: when the student's own sequences are used; None for never.
         rollout_signal: the teacher's states on rollouts.
@@ -73,6 +74,7 @@ class DistillationTrainer(Trainer):
         batch_size: int,
         micro_batch: int,
         reduction: str = "token",
+        precision: str = "exact",
         signal: TeacherSignal | None = None,
         rollouts: Rollouts | None = None,
         rollout_signal: TeacherSignal | None = None,
@@ -82,7 +84,7 @@ class DistillationTrainer(Trainer):
         self._form = model_head(plain(model))
         self._head_module: Any = plain(model).get_output_embeddings()
         take_head_out(model)
-        self.objective, self.reduction = objective, reduction
+        self.objective, self.reduction, self.precision = objective, reduction, precision
         self.signal, self.rollout_signal = signal, rollout_signal
         self.rollouts, self.noise = rollouts, noise
         self.tokenizer, self.pad_id = tokenizer, padding_id(tokenizer)
@@ -280,6 +282,7 @@ class DistillationTrainer(Trainer):
             teacher_head=None if targets is None else targets.head,
             teacher_noise=noise,
             vocab_size=self.vocabulary,
+            precision=self.precision,
             telemetry=observed,
         )
         if observed and result.telemetry is not None:

@@ -124,6 +124,7 @@ def fit(
         batch_size=int(train["batch_size"]),
         micro_batch=min(share, machine.micro_batch or share),
         reduction=train["reduction"],
+        precision=train.get("precision", "exact"),
         signal=teaching.signal,
         rollouts=teaching.rollouts,
         rollout_signal=teaching.rollout_signal,

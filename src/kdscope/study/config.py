@@ -213,7 +213,12 @@ TaskEntry = Annotated[
 
 
 class Train(_Record):
-    """How students are trained; ``lora: null`` means full fine-tuning."""
+    """How students are trained; ``lora: null`` means full fine-tuning.
+
+    ``precision: fast`` rounds the logits of the objective to the dtype of the head.
+    """
+
+    later = frozenset({"precision"})
 
     data: Data
     limit: Count | None = None
@@ -231,6 +236,7 @@ class Train(_Record):
     select: Literal["last", "best_nll"] = "last"
     lora: Lora | None = Lora()
     gradient_checkpointing: bool = False
+    precision: Literal["exact", "fast"] = "exact"
 
 
 class TeacherTrain(_Record):
