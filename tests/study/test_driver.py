@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from kdscope.errors import StoreError
 from kdscope.study.budget import Limits, check_room, folder_bytes
 from kdscope.study.events import read_events
 from kdscope.study.inspection import collect, garbage, log_text, status, why
+from kdscope.study.local import LocalEngine
 from kdscope.study.results import open_results, rebuild_tables
 from kdscope.study.store import read_manifest
 
@@ -289,3 +291,21 @@ def test_too_little_free_space_is_said_before_anything_runs(tmp_path):
     check_room(folder, 1e18, Limits(disk_bytes=10**9))
     check_room(folder, 1e3, Limits())
     assert not folder.exists()
+
+
+def test_done_without_a_result_is_lost_and_tried_again(study, monkeypatch):
+    one, *_ = chain(study)
+    submit, spoiled = LocalEngine.submit, []
+
+    def elsewhere(engine, job):
+        if job.key == one and not spoiled:
+            spoiled.append(job.key)
+            job = replace(job, final=str(study.folder / "elsewhere"))
+        submit(engine, job)
+
+    monkeypatch.setattr(LocalEngine, "submit", elsewhere)
+    assert study.run().status == 0
+    lost = [event for event in read_events(study.run_folder.events) if event["event"] == "lost"]
+    assert [event["key"] for event in lost] == spoiled
+    assert "not in the folder" in lost[0]["message"]
+    assert number(study, one) == 1

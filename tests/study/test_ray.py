@@ -1,13 +1,16 @@
 """The Ray engine on a real cluster of two nodes on one machine."""
 
+import io
+import json
 import os
 
 import pytest
 
 from kdscope.errors import MissingExtraError, StoreError, UserError
 from kdscope.study.display import watch
+from kdscope.study.events import read_events
 from kdscope.study.launch import Options, run_plan
-from kdscope.study.ray import RayEngine
+from kdscope.study.ray import RayEngine, _listen, _warm, serve
 from kdscope.study.results import open_results
 from kdscope.study.store import Run
 
@@ -16,6 +19,29 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("kdscope.study.ray.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"\.\[ray\]"):
         RayEngine(tmp_path)
+
+
+def test_only_messages_of_the_job_itself_end_it(tmp_path):
+    said = [
+        {"state": "ready", "pid": 1},
+        {"state": "done", "key": "other", "content": {}},
+        {"state": "progress", "key": "own", "content": {"done": 1.0, "total": 1.0}},
+        {"state": "failed", "key": "own", "content": {"message": "why"}},
+    ]
+    source = io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in said))
+    message = _listen(source, "own", tmp_path / "gone" / "progress.json")  # no such folder any more
+    assert message == said[3]
+    assert _listen(source, "own", tmp_path / "progress.json") is None
+
+
+def test_a_cancelled_task_leaves_no_worker_that_could_answer_for_another(monkeypatch, tmp_path):
+    def cancelled(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdscope.study.ray._listen", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        serve({"key": "k", "work": str(tmp_path)}, 1)
+    assert not _warm
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +73,7 @@ def graph(study):
 def test_a_cluster_gives_the_tables_of_one_machine(study, cluster, tmp_path):
     graph(study)
     assert study.run(engine="ray", address=cluster.address).status == 0
+    assert not [event for event in read_events(study.run_folder.events) if event["event"] == "lost"]
     local = Run(tmp_path / "local")
     local.claim("trivial")
     with local.locked() as lock:

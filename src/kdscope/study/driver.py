@@ -25,7 +25,7 @@ from kdscope.study.outcome import Outcome, Watch
 from kdscope.study.results import rebuild_tables
 from kdscope.study.retry import Verdict, judge
 from kdscope.study.steps import KINDS
-from kdscope.study.store import Run, publish
+from kdscope.study.store import Run, publish, read_manifest
 from kdscope.study.survey import missing
 
 START_SECONDS = 300.0  # how long a worker may take to start a step
@@ -211,10 +211,13 @@ class Driver:
             self.watch.progress(entry.step, report.content)
             return
         del self.running[report.key]
-        if report.state == "done":
-            self._finish(entry, report.content)
-        else:
+        if report.state != "done":
             self._retry_or_fail(entry, report)
+        elif read_manifest(self.run.steps / entry.step.path) is None:
+            nowhere = {"message": "it was said to be done, but its result is not in the folder"}
+            self._retry_or_fail(entry, Report(report.key, "lost", nowhere))
+        else:
+            self._finish(entry, report.content)
 
     def _finish(self, entry: _Running, content: Mapping[str, Any]) -> None:
         step = entry.step

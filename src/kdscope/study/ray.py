@@ -5,6 +5,7 @@ order, resume, retries (``max_retries=0`` here). Results travel through the fold
 all nodes must share, never through the object store of Ray: a task returns a state and numbers.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -197,9 +198,16 @@ def serve(job: dict[str, Any], threads: int) -> dict[str, Any]:
     assert worker.stdin is not None
     assert worker.stdout is not None
     kills = memory_kills()
-    worker.stdin.write((json.dumps(job, ensure_ascii=False) + "\n").encode())
-    worker.stdin.flush()
-    message = _listen(worker.stdout, Path(job["work"]) / PROGRESS)
+    try:
+        worker.stdin.write((json.dumps(job, ensure_ascii=False) + "\n").encode())
+        worker.stdin.flush()
+        message = _listen(worker.stdout, job["key"], Path(job["work"]) / PROGRESS)
+    except (
+        BaseException
+    ):  # cancelled: what this worker still says must not be taken for another job's
+        with _warm.pop(device):  # closes its pipes and waits
+            worker.kill()
+        raise
     if message is None:
         code = worker.wait()
         del _warm[device]
@@ -222,14 +230,18 @@ def _start(threads: int, device: str) -> "subprocess.Popen[bytes]":
     )  # fmt: skip
 
 
-def _listen(source: IO[bytes], progress: Path) -> dict[str, Any] | None:
+def _listen(source: IO[bytes], key: str, progress: Path) -> dict[str, Any] | None:
     """The message that ends a job; progress is left in the work folder. None if the worker died."""
     for line in source:
         message = json.loads(line)
-        if message["state"] == "progress":
+        if message.get("key") != key:
+            continue
+        if message["state"] != "progress":
+            return message
+        with contextlib.suppress(
+            OSError
+        ):  # a short step's folder is gone before its progress is read
             temporary = progress.with_suffix(".new")
             temporary.write_text(json.dumps(message["content"]))
             temporary.replace(progress)
-        elif message["state"] != "ready":
-            return message
     return None
