@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from kdscope.report.serve import HOST, server
+from kdscope.study.display import Silent
 from kdscope.study.events import EventLog
 from kdscope.study.graph import Graph, Plan
 from kdscope.study.live import watcher
-from kdscope.study.store import Run
+from kdscope.study.progress import Progress
+from kdscope.study.store import METRICS, Run
 
 HOSTILE = "<img src=x onerror=window.pwned=1>"
 
@@ -31,10 +33,24 @@ class Going:
         self.run.save_study("", {"name": "going"}, self.plan)
         self.log = EventLog(self.run.events)
         self.log.add("begin", todo=2, reused=0, name="going")
+        self.clock = 0.0
+        self.progress = Progress(self.run.folder, Silent(), lambda: self.clock)
 
     def start(self, i: int) -> None:
         step = self.steps[i]
         self.log.add("start", step=step.path, key=step.key, attempt=1, micro_batch=None)
+        self.progress.started(step, 1)
+
+    def tell(self, i: int, **numbers: float) -> None:
+        """A report of a running step, a second after the last one."""
+        self.clock += 1.0
+        self.progress.progress(self.steps[i], numbers)
+        self.progress.tick(42.0)
+
+    def metrics(self, i: int, *lines: str) -> None:
+        place = self.run.work(self.steps[i]) / METRICS
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("\n".join(lines))
 
     def fail(self, i: int) -> None:
         step = self.steps[i]
@@ -89,6 +105,23 @@ def test_the_state_follows_the_events(going: Going, address: str) -> None:
     assert list(state["failed"]) == [going.steps[0].path]
 
 
+def test_numbers_of_what_runs_need_no_event(going: Going, address: str) -> None:
+    going.start(0)
+    going.start(1)
+    first, second = json.loads(ask(address, "/live.json")[1])["running"]
+    assert "total" not in first
+    assert first["curve"] == []
+    for done in (40, 50, 60):
+        going.tell(1, done=done, total=100)
+    going.metrics(0, '{"step": 1, "loss": 4.5}', '{"step": 2, "loss": 3.5}', '{"step": 3, "lo')
+    state = json.loads(ask(address, "/live.json")[1])
+    first, second = state["running"]
+    assert state["seconds_left"] == 42
+    assert first["curve"] == [[1, 4.5], [2, 3.5]]
+    assert (second["done"], second["total"], second["unit"]) == (60, 100, "answers")
+    assert (second["rate"], second["seconds_left"]) == (10, 4)
+
+
 @pytest.mark.usefixtures("going")
 def test_only_this_host_and_this_folder(address: str) -> None:
     assert ask(address, "/live.json", "evil.example")[0] == 403
@@ -132,6 +165,18 @@ def test_a_browser_follows_the_run(browser, going: Going, address: str) -> None:
     going.start(0)
     expect(page.locator("#running li")).to_contain_text(going.steps[0].path)
     expect(page.locator("#running li")).to_contain_text("of about 1 min 30 s")
+    going.start(1)
+    going.tell(0, done=8, total=10, loss=0.5)
+    for done in (1_000, 1_500):
+        going.tell(1, done=done, total=2_000)
+    going.metrics(0, '{"step": 1, "loss": 4.5}', f'{{"step": 8, "loss": 0.5, "x": "{HOSTILE}"}}')
+    expect(page.locator("#running li")).to_have_count(2)
+    first, second = page.locator("#running li").all()
+    expect(second).to_contain_text("1,500 of 2,000 answers · 500 a second · about 1 s left")
+    expect(first).to_contain_text("8 of 10 optimizer steps")
+    expect(first.locator("figcaption")).to_contain_text("4.5 at step 1, 0.5 at step 8")
+    assert first.locator("polyline").get_attribute("points") == "0.0,2.0 300.0,42.0"
+    expect(page.locator("#rest")).to_have_text("About 42 s left.")
     going.fail(0)
     expect(page.locator("#failed li")).to_contain_text(HOSTILE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390

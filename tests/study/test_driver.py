@@ -9,9 +9,10 @@ import pytest
 from kdscope.errors import StoreError
 from kdscope.study.budget import Limits, check_room, folder_bytes
 from kdscope.study.events import read_events
-from kdscope.study.inspection import collect, garbage, log_text, status, why
+from kdscope.study.inspection import collect, garbage, log_text, why
 from kdscope.study.local import LocalEngine
 from kdscope.study.results import open_results, rebuild_tables
+from kdscope.study.status import status
 from kdscope.study.store import read_manifest
 
 

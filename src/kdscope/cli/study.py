@@ -145,19 +145,18 @@ def status(
 
     Example: `kdscope status runs/quickstart`
     """
-    import time
+    from kdscope.study.live import watcher
+    from kdscope.study.status import follow, status_lines
+    from kdscope.study.status import status as ask
 
-    from kdscope.study import inspection
-
-    state = inspection.status(folder)
-    while watch and state["active"]:
-        say("\n".join(inspection.status_lines(state)))
-        time.sleep(5)
-        state = inspection.status(folder)
+    if watch:
+        look = watcher(folder)
+        follow(lambda: {**look(), "folder": str(folder)})
+    state = ask(folder)
     if json:
         emit(state)
     else:
-        print("\n".join(inspection.status_lines(state)))
+        print("\n".join(status_lines(state)))
 
 
 @app.command(rich_help_panel=STUDY)

@@ -60,7 +60,7 @@ def answer_rows(
         asking: prompts, decodings, batch size.
         system: the columns that say who answers.
         journal: keeps finished batches.
-        progress: called with (answers done, answers in all) after each batch.
+        progress: called with (answers done, answers in all) at the start and after each batch.
 
     Raises:
         DataError: not one item fits.

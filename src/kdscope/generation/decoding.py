@@ -49,7 +49,8 @@ def generate(
         keys: a name per prompt (item and sample) that keys its random draws.
         decoding: length, temperature, seed, stop texts.
         batch_size: rows per batch.
-        progress: called with (answers done, answers in all) after each batch.
+        progress: called with (answers done, answers in all) before the first batch that is decoded
+            and after each; what the journal holds is done already at the first call.
         journal: batches that it holds are taken from there, others are added to it.
 
     Raises:
@@ -59,37 +60,46 @@ def generate(
         raise RuntimeError("generation asked of a model in training mode: call model.eval() first")
     _check_lengths(model, prompts, keys, decoding)
     answers: list[Completion | None] = [None] * len(prompts)
-    done = 0
+    waiting: list[Sequence[int]] = []
+    for rows in length_sorted_batches(prompts, batch_size):
+        found = None
+        if journal is not None:
+            found = journal.find(_mark(rows, prompts, keys, decoding))
+        if found is None:
+            waiting.append(rows)
+        else:
+            _fill(answers, rows, found)
+    done = len(prompts) - sum(map(len, waiting))
+    tell = progress or (lambda done, total: None)
+    tell(done, len(prompts))
     with packed_weights(model, min(batch_size, len(prompts))):
-        for rows in length_sorted_batches(prompts, batch_size):
-            asked = [prompts[i] for i in rows]
-            names = [keys[i] for i in rows]
-            found = _found_or_decoded(model, tokenizer, asked, names, decoding, journal)
-            for i, completion in zip(rows, found, strict=True):
-                answers[i] = completion
+        for rows in waiting:
+            found = _decode(
+                model, tokenizer, [prompts[i] for i in rows], [keys[i] for i in rows], decoding
+            )
+            if journal is not None:
+                journal.add(_mark(rows, prompts, keys, decoding), found)
+            _fill(answers, rows, found)
             done += len(rows)
-            if progress is not None:
-                progress(done, len(prompts))
+            tell(done, len(prompts))
     return [answer for answer in answers if answer is not None]
 
 
-def _found_or_decoded(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+def _mark(
+    rows: Sequence[int],
     prompts: Sequence[Sequence[int]],
     keys: Sequence[str],
     decoding: Decoding,
-    journal: Journal | None,
-) -> list[Completion]:
-    """One batch, from the journal if it was finished before."""
-    if journal is None:
-        return _decode(model, tokenizer, prompts, keys, decoding)
-    mark = batch_name(keys, prompts, decoding)
-    found = journal.find(mark)
-    if found is None:
-        found = _decode(model, tokenizer, prompts, keys, decoding)
-        journal.add(mark, found)
-    return found
+) -> str:
+    """Name of a batch in the journal."""
+    return batch_name([keys[i] for i in rows], [prompts[i] for i in rows], decoding)
+
+
+def _fill(
+    answers: list[Completion | None], rows: Sequence[int], found: Sequence[Completion]
+) -> None:
+    for i, completion in zip(rows, found, strict=True):
+        answers[i] = completion
 
 
 def _decode(

@@ -1,15 +1,13 @@
-"""Looking into a run's folder: where it stands, why a step ran, its log, what nobody needs."""
+"""Looking into a run's folder: why a step ran, its log, what nobody needs."""
 
-import fcntl
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kdscope.errors import StoreError
-from kdscope.study.display import counted, duration, size
+from kdscope.study.display import duration, size
 from kdscope.study.events import read_events
 from kdscope.study.graph import Plan, Step
 from kdscope.study.identity import SHORT
@@ -48,65 +46,6 @@ def find_step(plan: Plan, text: str) -> Step:
         f"there is no step {text!r}{nearest(text, [step.path for step in steps])}. "
         "`kdscope plan STUDY --steps` lists them"
     )
-
-
-def status(folder: Path) -> dict[str, Any]:
-    """Where a run stands: steps by state and kind, what runs, what failed and why."""
-    run = Run(folder)
-    plan = run.plan()
-    done, damaged = survey(run, plan)
-    todo, active = missing(plan, done), _locked(run)
-    failed: dict[str, str] = {}
-    running: dict[str, dict[str, Any]] = {}
-    for event in read_events(run.events):
-        name, key = event["event"], event.get("key", "")
-        if name == "begin":
-            failed, running = {}, {}
-        elif name == "start":
-            running[key] = {"step": event["step"], "since": event["time"]}
-        elif name in {"done", "failed", "lost", "partial"}:
-            running.pop(key, None)
-            if name in {"failed", "lost"} and not event.get("again", True):
-                failed[event["step"]] = str(event.get("message", ""))
-    kinds = Counter(step.kind for step in plan.steps.values())
-    left = Counter(plan.steps[key].kind for key in todo)
-    return {
-        "name": plan.name,
-        "folder": str(folder),
-        "active": active,
-        "steps": len(plan.steps),
-        "done": len(plan.steps) - len(todo),
-        "left": len(todo),
-        "damaged": len(damaged),
-        "predicted_seconds_left": sum(plan.predicted.get(key, 0.0) for key in todo),
-        "kinds": {kind: {"steps": kinds[kind], "left": left[kind]} for kind in kinds},
-        "running": list(running.values()) if active else [],
-        "failed": failed,
-    }
-
-
-def status_lines(state: Mapping[str, Any]) -> list[str]:
-    """A status for people."""
-    verb = "running now" if state["active"] else "not running"
-    lines = [
-        f"{state['name']} ({state['folder']}), {verb}: {state['done']} of {state['steps']} done"
-    ]
-    lines += [
-        f"  {kind:<14} {count['steps'] - count['left']:>5} / {count['steps']}"
-        for kind, count in state["kinds"].items()
-    ]
-    lines += [
-        f"  running {entry['step']} since {entry['since'][11:19]} (UTC)"
-        for entry in state["running"]
-    ]
-    lines += [f"  failed {step}: {message}" for step, message in state["failed"].items()]
-    if state["damaged"]:
-        lines.append(f"  {state['damaged']} damaged: they will be made again")
-    if state["left"]:
-        left = duration(state["predicted_seconds_left"])
-        resumes = "" if state["active"] else "; `kdscope run` resumes"
-        lines.append(f"{counted(state['left'], 'step')} left, {left} of work{resumes}")
-    return lines
 
 
 def why(folder: Path, step_text: str) -> list[str]:
@@ -197,17 +136,6 @@ def _spent(plan: Plan, done: set[str]) -> set[str]:
     needed = {key for user in todo for key in plan.steps[user].input_keys()}
     from_plan = {key for key in plan.steps if key not in needed}
     return {key[:SHORT] for key in from_plan & done if KINDS[plan.steps[key].kind].transient}
-
-
-def _locked(run: Run) -> bool:
-    try:
-        with (run.folder / ".lock").open() as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _history(run: Run, step: Step) -> Iterator[str]:

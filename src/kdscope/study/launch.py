@@ -25,6 +25,7 @@ from kdscope.study.mirror import Mirror
 from kdscope.study.outcome import Outcome, Watch
 from kdscope.study.overview import Overview, parameters
 from kdscope.study.preflight import check
+from kdscope.study.progress import Progress
 from kdscope.study.provenance import code_state
 from kdscope.study.ray import RayEngine
 from kdscope.study.results import rebuild_tables
@@ -120,8 +121,9 @@ def run_plan(
         write_text(run.folder / "code" / f"{code['changes']}.diff", diff)
     engine = ENGINES[options.engine](run, options, lock)
     driver = Driver(
-        run, plan, engine, watch=watch, limits=options.limits, code=code, finished=finished
-    )
+        run, plan, engine, watch=Progress(run.folder, watch), limits=options.limits, code=code,
+        finished=finished,
+    )  # fmt: skip
     with _terminated_as_interrupted():
         outcome = driver.execute(found or survey(run, plan, thorough=options.thorough))
     rebuild_tables(run.folder, plan=plan)
