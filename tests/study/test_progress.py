@@ -94,6 +94,20 @@ def test_reports_are_written_passed_on_and_forgotten(tmp_path, step):
     assert told.words[-3:] == ["left 33.3333", "done ", "left None"]
 
 
+def test_a_run_takes_as_long_as_its_slowest_step_says(tmp_path, step):
+    clock = iter([0.0, *[10.0] * 9])
+    progress = Progress(tmp_path, Silent(), lambda: next(clock))
+    progress.started(step, 1)
+    for done in (0.0, 1.0):
+        progress.progress(step, {"done": done, "total": 11.0})
+    progress.tick(30.0)
+    assert read_progress(Run(tmp_path))["seconds_left"] == 100
+    progress.tick(300.0)
+    assert read_progress(Run(tmp_path))["seconds_left"] == 300
+    progress.tick(None)
+    assert read_progress(Run(tmp_path))["seconds_left"] is None
+
+
 def test_a_number_that_json_lacks_is_left_out(tmp_path, step):
     progress = Progress(tmp_path, Silent())
     progress.started(step, 1)

@@ -107,10 +107,15 @@ class Progress:
         self._then.ended(step, state, message)
 
     def tick(self, remaining: float | None) -> None:
-        """Write the file, where anything has changed."""
+        """Write the file, where anything has changed.
+
+        A run takes at least as long as each of its running steps says that it will still take.
+        """
+        clock = self._clock()
+        known = [left for g in self._going.values() if (left := g.pace.left(clock)) is not None]
         document = {
-            "seconds_left": _rounded(remaining),
-            "steps": {going.step: self._entry(going) for going in self._going.values()},
+            "seconds_left": _rounded(None if remaining is None else max([remaining, *known])),
+            "steps": {going.step: self._entry(going, clock) for going in self._going.values()},
         }
         text = json.dumps(document, ensure_ascii=False)
         if text != self._written:
@@ -123,13 +128,13 @@ class Progress:
         self._path.unlink(missing_ok=True)
         self._then.close()
 
-    def _entry(self, going: _Going) -> dict[str, Any]:
+    def _entry(self, going: _Going, clock: float) -> dict[str, Any]:
         pace = going.pace
         return {
             **{name: value for name, value in going.numbers.items() if _finite(value)},
             "unit": going.unit,
             "rate": _rounded(pace.rate, 3),
-            "seconds_left": _rounded(pace.left(self._clock())),
+            "seconds_left": _rounded(pace.left(clock)),
         }
 
 
