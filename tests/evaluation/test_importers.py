@@ -212,6 +212,7 @@ def test_export_and_import_are_inverse(tmp_path):
     items = [Item("gsm8k", str(i), f"Q{i}", str(i), "number") for i in range(3)]
     rows = [
         {
+            "model": "me",
             "task": "gsm8k",
             "item": str(i),
             "sample": s,
@@ -221,8 +222,9 @@ def test_export_and_import_are_inverse(tmp_path):
         for i in range(3)
         for s, text in enumerate((f"The answer is {i}.", "The answer is 2."))
     ]
-    (path,) = export_lm_eval(rows, items, tmp_path / "out")
-    assert path.name == "samples_gsm8k.jsonl"
+    path, results = export_lm_eval(rows, items, tmp_path / "out")
+    assert path.name.startswith("samples_gsm8k_")
+    assert results.name.startswith("results_")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["doc_id"], line["filter"]) for line in lines[:2]] == [
         (0, "strict-match"),

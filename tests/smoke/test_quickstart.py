@@ -107,7 +107,9 @@ def test_answers_are_exported(small_run, tmp_path, form):
     assert done.returncode == 0, done.stderr
     files = [Path(name) for name in json.loads(done.stdout)["files"]]
     systems = 1 + 1 + 6  # the teacher tuned and not, the student untuned and by five methods
-    assert len(files) == (6 if form == "dataset" else 3 * systems)
+    tasks = 3
+    each = {"lm-eval": tasks + 1, "inspect": tasks}  # samples, and the results of all tasks
+    assert len(files) == (6 if form == "dataset" else each[form] * systems)
     assert all(path.stat().st_size for path in files)
 
 

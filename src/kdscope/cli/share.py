@@ -18,7 +18,7 @@ def export_verb(
     out: Annotated[Path | None, typer.Option(help="A new folder (RUN/exports/...).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model as a hub folder, or answers as a data set, lm-eval samples or Inspect logs.
+    """Write a model as a hub folder, or answers as a data set, lm-eval's folder or Inspect logs.
 
     Sends nothing. A hub folder holds weights, a model card and `.eval_results/`.
 

@@ -81,16 +81,17 @@ def hub_folder(run: Path, model: str | None, out: Path) -> list[Path]:
 
 def logs(run: Path, model: str | None, form: str, out: Path) -> list[Path]:
     """Answers as another tool's logs, a folder for each system."""
-    folder = tables_of(run)
-    answers = tables.read("generations", folder / "generations.parquet").to_pandas()
+    found = tables_of(run)
+    answers = tables.read("generations", found / "generations.parquet").to_pandas()
     answers = answers.astype(object).where(answers.notna(), None)
-    items = [_item(row) for row in tables.read("items", folder / "items.parquet").to_pylist()]
+    items = [_item(row) for row in tables.read("items", found / "items.parquet").to_pylist()]
     names = list(dict.fromkeys(answers["model"]))
     wanted = names if model is None else [_one(model, names)]
     written = []
     for name in wanted:
         rows = answers[answers["model"] == name].to_dict("records")
-        written += _LOGS[form](rows, items, out / re.sub(r"[^A-Za-z0-9._=-]", "-", name))
+        folder = out / re.sub(r"[^A-Za-z0-9._=-]+", "__", name)  # as lm-eval writes a "/"
+        written += _LOGS[form](rows, items, folder)
     return written
 
 
