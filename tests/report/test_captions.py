@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from kdscope.fidelity import calibration
-from kdscope.report.captions import in_words, way
+from kdscope.fidelity.bleu_conventions import CONVENTIONS
+from kdscope.fidelity.overlap import SIGNATURES
+from kdscope.report.captions import in_words, kind_in_words, way
 from kdscope.stats.classic import spearman
 from kdscope.stats.paired import mcnemar
 from kdscope.stats.runs import probability_of_improvement
@@ -46,6 +48,19 @@ def words(*signatures: str) -> str:
 )
 def test_one_signature(signature: str, expected: str) -> None:
     assert words(signature) == expected
+
+
+def test_kinds_of_a_measure_are_said_in_words_and_not_in_captions() -> None:
+    for name, signature in SIGNATURES.items():
+        signed = f"{signature}|{PAIRED}"
+        kind = kind_in_words(signed)
+        assert kind, name
+        assert not set("|:") & set(kind), name
+        assert words(signed) == words(PAIRED), name
+    for convention in CONVENTIONS.values():
+        assert "nltk" in kind_in_words(convention.signature)
+        assert way(convention.signature).other == ""
+    assert kind_in_words(SIGNATURES["bleu"]).startswith("mean of sentence BLEU, words and marks")
 
 
 def test_several_signatures_are_said_once() -> None:

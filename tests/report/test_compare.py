@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -331,6 +332,12 @@ def test_terminal_page_and_command(write, truth, tmp_path):
     page = write_html(found, tmp_path / "c.html").read_text()
     assert "Distillation Loss Statement" in page
     assert "<b>" not in page.split("</header>")[1]
+    shown = re.sub(r'<ul class="signatures">.*?</ul>', "", page, flags=re.DOTALL)
+    assert "95\u00a0% intervals: paired bootstrap, 100 resamples" in shown
+    assert "BLEU: mean of sentence BLEU, words and marks apart (13a)" in page
+    for said in (shown, text):
+        assert "bootstrap:paired" not in said
+        assert "flips up" not in said
     result = CliRunner().invoke(app, ["compare", *map(str, paths), "--json", "--resamples", "100"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["pairs"][0]["n"] == 60

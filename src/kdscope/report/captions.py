@@ -17,6 +17,7 @@ class Way(NamedTuple):
 
     Attributes:
         measure: what was measured, where its name does not say so already.
+        kind: how a measure is made that exists in several kinds, as BLEU does.
         interval: how the interval was made.
         test: where p comes from.
         adjusted: the correction of p.
@@ -24,6 +25,7 @@ class Way(NamedTuple):
     """
 
     measure: str = ""
+    kind: str = ""
     interval: str = ""
     test: str = ""
     adjusted: str = ""
@@ -51,6 +53,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         "",
         "",
     ),
+    ("floor:other-item", "kind", "against the reference's answer to another question"),
     (r"blocks:.*|df:.*|groups:.*|floor:.*|improvement|profile|two-sided|discordant:.*", "", ""),
     (r"p:bootstrap-two-sided|bins:.*", "", ""),
     ("t:one-sample", "test", "t-test"),
@@ -83,7 +86,33 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("brier:multiclass", "measure", "over all options"),
     (r"p:bootstrap|cohen-dz:paired|exchangeable|se:.*|reml|likelihood-ratio|ties:mean", "", ""),
     (r"selection:validation|candidates:.*|validation:.*|items-pooled|runs:1|pairs-of:.*", "", ""),
-    (r"bleu:sentence-mean|nrefs:.*|case:.*|eff:.*|smooth:.*|tok:.*|orders:.*|as:.*", "", ""),
+    ("bleu:sentence-mean", "kind", "mean of sentence BLEU"),
+    ("bleu:corpus", "kind", "BLEU of all texts as one"),
+    (r"chrf2\+\+:sentence-mean", "kind", "mean of sentence chrF++"),
+    ("tok:13a", "kind", "words and marks apart (13a)"),
+    ("tok:blanks", "kind", "words split at blanks"),
+    ("tok:characters", "kind", "single characters"),
+    (r"(?:orders|nc):(\d)", "kind", "up to {} in a row"),
+    ("smooth:exp", "kind", "exponential smoothing"),
+    ("smooth:none", "kind", "no smoothing"),
+    (r"nrefs:.*|case:mixed|eff:.*|nw:2|space:no", "", ""),
+    (r"sacrebleu:(.+)", "kind", "by sacrebleu {}"),
+    ("as:nltk", "kind", "as nltk computes it"),
+    ("rouge-score:rougeL-fmeasure:mean", "kind", "longest common subsequence of words, F measure"),
+    ("stemmer:no", "kind", "no stemming"),
+    ("lcs:rapidfuzz", "", ""),
+    ("equations:multiset-f1", "kind", "F measure of the two sets of equations"),
+    ("equations:valid-share", "kind", "share of the equations that hold"),
+    ("normalised:sorted-operands", "kind", "the order of operands does not count"),
+    (r"reasoning:equation-f1>=(.+)", "kind", "same steps: equation F1 of {} or more"),
+    (r"\w+:flexible", "kind", "the answer as the flexible extractor reads it"),
+    (r"options:softmax", "kind", "probabilities among the options"),
+    ("samples:pairwise", "kind", "over all pairs of samples"),
+    (r"encoder:(.+)", "kind", "encoder {}"),
+    (r"absent:(.+)", "kind", "not known: {}"),
+    (r"(self_|expected_)?agreement\w*|cohen_kappa|error_consistency|flips_(up|down)", "", ""),
+    ("volume|direction|accuracy_difference|score", "", ""),
+    (r"split:(\d+):(\d+)|[a-z]\w*:difference", "", ""),
     (r"collapse-rate:runs|items:.*", "", ""),
     (r"nll:options|ece|ace|capa.*|consistency:families|kappa:.*|within-task", "", ""),
 )
@@ -101,6 +130,11 @@ def way(signature: str) -> Way:
     if found["test"] and found["interval"] and found["interval"][0].endswith(" resamples"):
         found["test"].append(found["interval"].pop(0).replace(" resamples", " drawn"))
     return Way(**{name: ", ".join(words) for name, words in found.items()})
+
+
+def kind_in_words(signature: str) -> str:
+    """How a measure is made, e.g. ``mean of sentence BLEU, exponential smoothing``; may be empty."""
+    return way(signature).kind
 
 
 def in_words(signatures: Iterable[str | None]) -> str:

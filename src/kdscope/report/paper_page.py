@@ -9,7 +9,8 @@ from kdscope.paper.printed import SOURCE
 from kdscope.paper.records import Claim
 from kdscope.report import svg, theme
 from kdscope.report.html import render, write_text
-from kdscope.report.paper_sections import Picture, headline, reproduction, sections
+from kdscope.report.paper_sections import Picture, sections
+from kdscope.report.paper_words import headline, reproduction
 from kdscope.report.tabulate import number
 from kdscope.stats.multiplicity import write_p
 

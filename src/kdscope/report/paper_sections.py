@@ -7,12 +7,13 @@ import altair as alt
 from kdscope.paper.corrected import WITHOUT, primary
 from kdscope.paper.covariates import DOUBLING, SIZE, SIZE_PARTIAL, TEACHER
 from kdscope.paper.document import side_by_side
-from kdscope.paper.examination import Reexamination, Verdicts
+from kdscope.paper.examination import Reexamination
 from kdscope.paper.gains import GAIN, MIXED
 from kdscope.paper.printed import BENCHMARKS
-from kdscope.paper.records import AVERAGE, Comparison
+from kdscope.paper.records import AVERAGE
 from kdscope.report import paper_charts as charts
 from kdscope.report.paper_cards import NAMES, Block, blocks, equals_p
+from kdscope.report.paper_words import data_words, phrase
 from kdscope.report.tabulate import number
 
 
@@ -34,16 +35,6 @@ class Evidence(NamedTuple):
     notes: list[str]
     pictures: list[Picture]
     blocks: list[Block]
-
-
-def phrase(c: Comparison | None, unit: str = "") -> str:
-    """Estimate, interval, p and n as words."""
-    if c is None or c.estimate is None:
-        return "not known"
-    interval = ""
-    if c.low is not None and c.high is not None:
-        interval = f" [{number(c.low, 2)}, {number(c.high, 2)}]"
-    return f"{number(c.estimate, 2)}{unit}{interval}, p\u00a0{equals_p(c.p)}, n\u00a0=\u00a0{c.n}"
 
 
 def sections(x: Reexamination) -> list[Evidence]:
@@ -85,7 +76,7 @@ def _gains(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         "gains",
         "Gain over SFT",
         charts.gains(x),
-        f"Mean over six students with 95 % interval; {_data_words(x)}.",
+        f"Mean over six students with 95 % interval; {data_words(x)}.",
     )
     return Evidence(
         "gains",
@@ -132,7 +123,7 @@ def _methods(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
                 "Differences within pairs",
                 charts.differences(x),
                 f"95 % interval; the band is the equivalence margin of {x.margin:g} point; "
-                f"{_data_words(x)}.",
+                f"{data_words(x)}.",
             )
         ],
         blocks(rows, 1, "ANOVA"),
@@ -177,7 +168,7 @@ def _size(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
             f"Gain by student size, {NAMES[name].lower()}",
             charts.by_size(x.grids[name]),
             "Points: runs. Rings: what the SFT score alone predicts (regression to the mean); "
-            f"they fall with size whatever distillation does; {_data_words(x)}.",
+            f"they fall with size whatever distillation does; {data_words(x)}.",
         )
         for name in BENCHMARKS
     ]
@@ -272,32 +263,3 @@ def _fidelity(x: Reexamination, rows: list[dict[str, Any]]) -> Evidence:
         [],
         blocks(rows, 5),
     )
-
-
-def _data_words(x: Reexamination) -> str:
-    return "runs at τ = 1" if x.released else "data of Tables 7 and 8"
-
-
-def headline(x: Reexamination) -> str:
-    """The page's first sentence."""
-    changed = [r["verdict_changes"] for r in side_by_side(x) if r["verdict_changes"] is not None]
-    first = x.verdicts[0]
-    if first.cells:
-        return (
-            f"{first.equal} of {first.cells} statistics reproduce to the digit; "
-            f"{sum(changed)} of {len(changed)} verdicts change when the data are analysed for what "
-            "they are"
-        )
-    return (
-        f"{sum(changed)} of {len(changed)} verdicts change when the paper's printed data are "
-        "analysed for what they are"
-    )
-
-
-def reproduction(v: Verdicts) -> str:
-    """What one way of running the paper's tests is, in words."""
-    return {
-        "paper-exact": "The notebooks' method: best temperature per task, chosen on the test set",
-        "printed-tables": "The data printed in Tables 7 and 8",
-        "tau-1": "The runs at τ = 1, which the paper says it uses",
-    }[v.analysis]

@@ -5,7 +5,7 @@ from typing import Any
 __all__ = ["Comparison", "as_json", "as_text", "compare_files", "write_html"]
 
 _HOMES = {
-    "Comparison": "kdscope.report.compare.comparison",
+    "Comparison": "kdscope.report.compare.records",
     "compare_files": "kdscope.report.compare.comparison",
     "as_json": "kdscope.report.compare.show",
     "as_text": "kdscope.report.compare.show",

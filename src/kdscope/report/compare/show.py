@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from rich.table import Table as Grid
 
 from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.report import theme
-from kdscope.report.compare.comparison import Comparison, Pair
+from kdscope.report.captions import in_words, kind_in_words
+from kdscope.report.compare.records import Comparison, Pair
 from kdscope.report.compare.statement import Statement, known, quantity, statements
 from kdscope.report.html import render, write_text
 from kdscope.report.tabulate import Quantity, Table, interval, number, p_value
@@ -28,6 +30,14 @@ _SHOWN = (
     ("rouge_l", "ROUGE-L", 1),
     ("equation_f1", "equation F1", 1),
 )
+_GAINS = {
+    "accuracy": "accuracy, points",
+    "agreement": "same answer, points",
+    "agreement_when_wrong": "same answer where the reference is wrong, points",
+    "kappa": "kappa",
+    "bleu": "BLEU",
+    "equation_f1": "equation F1",
+}
 _ENCODED = (
     ("embedding_cosine", "embedding cosine", 1),
     ("embedding_cosine_floor", "its floor", 1),
@@ -101,7 +111,14 @@ def tables(comparison: Comparison) -> list[Table]:
             ]
             for own in comparison.systems
         ],
-        note="accuracy by the flexible extractor",
+        note=_note(
+            ("accuracy by the flexible extractor",),
+            [own.measures[name] for own in comparison.systems for name in ("accuracy", "invalid")],
+        ),
+        signatures=_signatures(
+            comparison.systems[0].measures,
+            (("accuracy", "accuracy", 0), ("invalid", "no answer read", 0)),
+        ),
     )
     found = [systems]
     if comparison.pairs:
@@ -124,10 +141,41 @@ def tables(comparison: Comparison) -> list[Table]:
             for pair in comparison.pairs
         ]
         heads = ["system", "n", *(label for _, label, _ in shown), "McNemar p"]
-        signature = comparison.pairs[0].measures["agreement"].signature
-        found.append(Table("pairs", f"Compared with {reference}", heads, rows, note=signature))
+        made = [pair.measures[name] for pair in comparison.pairs for name, _, _ in shown]
+        floors = any(name.endswith("_floor") and known(made[0]) for name, _, _ in shown)
+        words = ("floor: against the reference's answer to another question",) if floors else ()
+        found.append(
+            Table(
+                "pairs",
+                f"Compared with {reference}",
+                heads,
+                rows,
+                note=_note(words, made),
+                signatures=_signatures(
+                    comparison.pairs[0].measures, (*shown, ("mcnemar_p", "McNemar p", 1))
+                ),
+            )
+        )
     if comparison.gains:
         found.append(_gains(comparison))
+    return found
+
+
+def _note(words: Sequence[str], estimates: Iterable[Estimate]) -> str:
+    """The line under a table: what to know of its columns, and how the intervals were made."""
+    how = in_words(one.signature for one in estimates if known(one) and one.low is not None)
+    return "; ".join(filter(None, (*words, how)))
+
+
+def _signatures(
+    measures: Mapping[str, Estimate], shown: Iterable[tuple[str, str, float]]
+) -> list[str]:
+    """What stands under "How it was computed": each column in words, then its signature."""
+    found = []
+    for name, label, _ in shown:
+        signature = measures[name].signature
+        kind = kind_in_words(signature)
+        found.append(f"{label}: {kind + '; ' if kind else ''}{signature}")
     return found
 
 
@@ -140,14 +188,26 @@ def _gains(comparison: Comparison) -> Table:
             if measure is not None and known(measure):
                 scale = 1 if name.endswith(("kappa", "bleu", "f1")) else 100
                 cell = quantity(measure, scale)._replace(signed=True)
-                rows.append([pair.other, name.replace("_", " "), cell, p_value(measure.p)])
+                label = _GAINS.get(name.removeprefix("gain_in_"), name.replace("_", " "))
+                rows.append([pair.other, label, cell, p_value(measure.p)])
     base = comparison.gains[0].reference
     return Table(
         "gains",
         f"Gains over {base}, in accuracy and in what is shared with the reference",
         ["system", "measure", "gain", "p"],
         rows,
-        note="paired by item; p by bootstrap, two-sided, not adjusted",
+        note=_note(
+            ("paired by item", "p by bootstrap, two-sided, not adjusted"),
+            comparison.gains[0].measures.values(),
+        ),
+        signatures=_signatures(
+            comparison.gains[0].measures,
+            [
+                (f"gain_in_{name}", label, 1)
+                for name, label in _GAINS.items()
+                if f"gain_in_{name}" in comparison.gains[0].measures
+            ],
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from kdscope.report.compare.comparison import Comparison, Pair, SystemSummary
+from kdscope.report.compare.records import Comparison, Pair, SystemSummary
 from kdscope.report.tabulate import Quantity, Table, number, p_value
 from kdscope.stats.records import Estimate
 
