@@ -500,6 +500,9 @@ def _differences(measure: str, matrix: pd.DataFrame, rng: np.random.Generator) -
     return found
 
 
+CORRELATED = {"teacher_accuracy": -0.1, "student_size": -0.4, "agreement": 0.62, "bleu": 0.3}
+
+
 def _tests(rows: list[dict]) -> list[dict]:
     gains = [
         r["estimate"]
@@ -526,16 +529,19 @@ def _tests(rows: list[dict]) -> list[dict]:
             "estimate": 3.9,
             "signature": "F:one-way|df:3,4",
         },
-        {
-            **common,
-            "measure": "difference_in_accuracy",
-            "test": "spearman",
-            "reference": "agreement",
-            "estimate": 0.62,
-            "statistic": 0.62,
-            "p": 0.1,
-            "signature": "spearman:two-sided",
-        },
+        *(
+            {
+                **common,
+                "measure": "difference_in_accuracy",
+                "test": "spearman",
+                "reference": reference,
+                "estimate": rho,
+                "statistic": rho,
+                "p": 0.1,
+                "signature": "spearman:two-sided",
+            }
+            for reference, rho in CORRELATED.items()
+        ),
     ]
 
 

@@ -10,15 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markupsafe import Markup
-from synthetic_study import ABLATIONS, HOSTILE, LIKENESS, TASKS, make_study, resolved_study
+from synthetic_study import (
+    ABLATIONS,
+    HOSTILE,
+    LIKENESS,
+    STUDENTS,
+    TASKS,
+    make_study,
+    resolved_study,
+)
 
 from kdscope import tables
 from kdscope.errors import TableError
 from kdscope.report import page as page_module
 from kdscope.report import theme
 from kdscope.report.answer import choices, headline
-from kdscope.report.page import build, report_tables, script_json
-from kdscope.report.results import load
+from kdscope.report.page import build, report_figures, report_tables, script_json
+from kdscope.report.results import Results, load
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +158,93 @@ def test_every_figure_and_table_of_the_paper_is_there_or_missed(tmp_path: Path) 
     shutil.copy(whole / "contamination.parquet", bare)
     text = build(bare, {"name": "bare"}, tmp_path / "report", command="x").read_text("utf-8")
     assert _index(text) == ([], 20)
+
+
+# What studies may lack, and which of the paper's figures and tables they then cannot show.
+LACKING: list[dict[str, set[str]]] = [
+    {
+        "test == 'one_way_anova'": {"Table 1"},
+        "reference == 'student_size'": {"Table 3"},
+        "test == 'spearman' and reference == 'bleu'": {"Table 5"},
+        "measure == 'accuracy' and task != 'all'": {"Table 7", "Table 8"},
+        "settings.str.contains('temperature')": {"Figure 6"},
+    },
+    {
+        "reference == 'teacher_accuracy'": {"Table 2"},
+        "test == 'spearman' and reference == 'agreement'": {"Table 4"},
+        "measure in ('bleu', 'bleu_floor')": {"Figure 4", "Figure 9", "Figure 11"},
+        "settings.str.contains('teacher_noise')": {"Figure 5"},
+        "settings.str.contains('teacher_adapted')": {"Figure 2"},
+    },
+    {"measure == 'agreement'": {"Figure 3", "Figure 8", "Figure 10"}},
+    {
+        "measure == 'accuracy'": {
+            *(f"Figure {number}" for number in range(1, 12)), "Table 7", "Table 8",
+        }
+    },
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A study that varied everything that the paper varies."""
+    folder = tmp_path_factory.mktemp("varied") / "tables"
+    make_study(folder, items=20, temperatures=(2,), ablations=ABLATIONS)
+    return load(folder, resolved_study(), "x")
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_study_lacks_is_missed_in_its_place_alone(
+    varied: Results, lacking: dict[str, set[str]]
+) -> None:
+    kept = known = varied["comparisons"]
+    for rows in lacking:
+        there = ~kept.eval(rows, engine="python").fillna(False).astype(bool)
+        assert not there.all(), rows
+        kept = kept[there]
+    assert 0 < len(kept) < len(known)
+    results = Results({**varied.frames, "comparisons": kept}, varied.study, "")
+    section = _part(page_module.page(results), "paper")
+    told = r"<td[^>]*>((?:Figure|Table) \d+)</td>(?:(?!</tr>).)*missing: it needs"
+    missed = set(re.findall(told, section, re.DOTALL))
+    assert missed == set().union(*lacking.values())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_figure_and_table_of_the_paper_shows_what_it_is_about(varied: Results) -> None:
+    """Behind each link stands what the paper's figure or table of that number shows."""
+    figures = {figure.name: figure for figure in report_figures(varied)}
+    by_name = {table.name: table for table in report_tables(varied)}
+    methods = {"sft", "seqkd", "fkl", "revkd", "gkd"}
+
+    def column(table, name: str) -> set:
+        return {row[list(table.columns).index(name)] for row in table.rows}
+
+    accuracy = by_name["accuracy"]  # Figures 1 and 7
+    assert methods <= {str(label) for label in column(accuracy, "method")}
+    for name, kinds in (
+        ("agreement-before-after", {"with its own SFT student"}),  # Figures 3, 8 and 10
+        ("bleu-before-after", {"floor: another item"}),  # Figures 4, 9 and 11
+    ):
+        shown = figures[name].table
+        assert column(shown, "kind") == kinds | {"SFT student", "recommended student"}
+        assert column(shown, "task") == set(varied.tasks)
+        assert column(shown, "student") == set(STUDENTS)
+    for name, values in (
+        ("ablation-teacher-adapted", {"0", "1"}),  # Figure 2
+        ("ablation-teacher-noise", {"0", "2"}),  # Figure 5
+        ("ablation-temperature", {"1", "2"}),  # Figure 6
+    ):
+        shown = figures[name].table
+        assert {row[2] for row in shown.rows} == values, name
+        assert all(row[3].low is not None for row in shown.rows)
+    tests = {(row[0], row[1]) for row in by_name["paper-tests"].rows}  # Tables 1 to 5
+    assert {name for name, _ in tests} == {"one-sided t", "one-way ANOVA", "Spearman"}
+    assert len([on for name, on in tests if name == "Spearman"]) == 4
+    assert column(by_name["tasks"], "task") == set(varied.tasks)  # Table 6
+    assert set(varied.tasks) <= set(by_name["accuracy-by-task"].columns)  # Tables 7 and 8
+    assert page_module.page(varied).count('<article class="pair">') >= 10  # Table 9
 
 
 def test_reliability_and_risk_are_those_of_the_scored_options(results, study: Path) -> None:

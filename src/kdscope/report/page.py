@@ -67,7 +67,8 @@ def page(results: Results, viewer: str | None = None, other: Results | None = No
     found = choices(results)
     first, sections = accuracy.figures(results), study_sections(results, found, other)
     picked = answers.pairs(results)
-    places = index.places(first, sections, pairs=bool(picked))
+    made = tests_section.tests_made(results)
+    places = index.places(first, sections, pairs=bool(picked), tests=made)
     paper = index.table(places)
     every = [*all_tables(first, sections), paper]
     return render(

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ class Table:
     methods: Sequence[str | None] = ()
     signatures: Sequence[str] = ()
 
-    @property
+    @cached_property
     def numeric(self) -> list[bool]:
         """For each column whether it holds numbers only (absent cells aside)."""
         columns = [
@@ -67,7 +68,7 @@ class Table:
         ]
         return [bool(cells) and all(is_number(cell) for cell in cells) for cells in columns]
 
-    @property
+    @cached_property
     def bounds(self) -> list[int]:
         """For each column the width in digits of its widest interval, so that numbers line up."""
         texts = [

@@ -210,7 +210,10 @@ def listed(name: str, caption: str, rows: Frame, *, signed: bool = False, digits
 def by_task(
     results: Results, measure: str, caption: str, *, signed: bool = False, digits: int = 1
 ) -> Table:
-    """One measure with a column per task, the best of each student emphasised."""
+    """One measure with a column per task, the best of each student emphasised.
+
+    Its name ends in ``by-task``, or in ``over-tasks`` where only the mean over all of them is known.
+    """
     rows = results.level(measure, None)
     if signed:  # how far an untuned model is below SFT is no gain
         rows = rows[rows["method"] != "base"]
@@ -229,7 +232,8 @@ def by_task(
         cells.append(line)
         methods.append(next(iter(by.values())).method)
     heads = ["system", "method", *("all tasks" if task == "all" else task for task in tasks)]
-    name = f"{measure.replace('_', '-')}-by-task"
+    extent = "by-task" if set(tasks) - {"all"} else "over-tasks"
+    name = f"{measure.replace('_', '-')}-{extent}"
     text = f"bold: the best of each student · {note(rows)}"
     return Table(name, caption, heads, cells, text, methods, signatures(rows))
 

@@ -33,9 +33,9 @@ _BLEU = {
 
 def section(results: Results, found: list[Choice]) -> Section:
     """Agreement, kappa, self-agreement and text overlap with floors."""
-    agreement = results.level("agreement")
+    agreement, overlap = results.level("agreement"), results.level("bleu")
     question = "Does the student answer and write like its teacher?"
-    if agreement.empty:
+    if agreement.empty and overlap.empty:
         return Section(
             "fidelity",
             question,
@@ -49,7 +49,9 @@ def section(results: Results, found: list[Choice]) -> Section:
     caption = "Agreement with the teacher and overlap with its text, all tasks"
     tables = [
         table(results, "fidelity", caption, _MEASURES),
-        by_task(results, "agreement", "Agreement with the teacher by task, %"),
+        None
+        if agreement.empty
+        else by_task(results, "agreement", "Agreement with the teacher by task, %"),
         table(results, "bleu-conventions", "BLEU with the teacher's text, by convention", _BLEU),
     ]
     made = [
@@ -57,12 +59,20 @@ def section(results: Results, found: list[Choice]) -> Section:
         _before_after(results, found, "agreement"),
         _before_after(results, found, "bleu"),
     ]
+    missing = []
+    if agreement.empty:
+        missing.append(
+            "Agreement needs answers that can be equal; free text of this study has overlap alone."
+        )
+    if overlap.empty:
+        missing.append("Overlap with the teacher's text was not measured in this study.")
     return Section(
         "fidelity",
         question,
         _answer(results, found),
         [f for f in made if f],
         [t for t in tables if t],
+        missing,
         paper=("Figure 3", "Figure 4", "Figure 8", "Figure 9", "Figure 10", "Figure 11", "Table 6"),
     )
 
@@ -147,7 +157,7 @@ def _answer(results: Results, found: list[Choice]) -> Markup:
     return by_student(
         found,
         lambda choice: _on_agreement(results, choice),
-        "The agreement of each system with its teacher is below.",
+        "How much each system shares with its teacher is below.",
     )
 
 

@@ -17,11 +17,11 @@ _PAPER = {
     "Figure 9": ("Fidelity, by student", "bleu-before-after"),
     "Figure 10": ("Agreement for the second family, here with the first", "agreement-before-after"),
     "Figure 11": ("Fidelity for the second family, here with the first", "bleu-before-after"),
-    "Table 1": ("One-sided t and one-way ANOVA of the gains", "paper-tests"),
-    "Table 2": ("Gain against the teacher's accuracy, Spearman", "paper-tests"),
-    "Table 3": ("Gain against student size, Spearman", "paper-tests"),
-    "Table 4": ("Gain against agreement, Spearman", "paper-tests"),
-    "Table 5": ("Gain against fidelity, Spearman", "paper-tests"),
+    "Table 1": ("One-sided t and one-way ANOVA of the gains", "gain-tests"),
+    "Table 2": ("Gain against the teacher's accuracy, Spearman", "teacher-test"),
+    "Table 3": ("Gain against student size, Spearman", "size-test"),
+    "Table 4": ("Gain against agreement, Spearman", "agreement-test"),
+    "Table 5": ("Gain against fidelity, Spearman", "fidelity-test"),
     "Table 6": ("Tasks and splits", "tasks"),
     "Table 7": ("Accuracy by task, mathematics", "accuracy-by-task"),
     "Table 8": ("Accuracy by task, common sense", "accuracy-by-task"),
@@ -35,7 +35,11 @@ _NEEDS = {
     "ablation-temperature": "it needs several values of temperature under a method",
     "agreement-before-after": "it needs agreement of SFT and distilled students with a teacher",
     "bleu-before-after": "it needs sentence BLEU of SFT and distilled students against a teacher",
-    "paper-tests": "it needs the paper's three tests in the table comparisons",
+    "gain-tests": "it needs gains over SFT of several students under several methods",
+    "teacher-test": "it needs several teachers that differ in accuracy",
+    "size-test": "it needs students of several sizes, distilled",
+    "agreement-test": "it needs agreement with a teacher of several distilled students",
+    "fidelity-test": "it needs sentence BLEU against a teacher of several distilled students",
     "tasks": "it needs the table items",
     "answers": "it needs the tables fidelity and generations of one study",
 }
@@ -56,10 +60,18 @@ def table(places: Mapping[str, str]) -> Table:
 
 
 def places(
-    figures: Iterable[Figure], sections: Sequence[Section], *, pairs: bool
+    figures: Iterable[Figure], sections: Sequence[Section], *, pairs: bool, tests: Iterable[str]
 ) -> dict[str, str]:
-    """The anchor of each figure and table of the page by its name, figures before tables."""
+    """The anchor of each figure and table of the page by its name, figures before tables.
+
+    Args:
+        figures: of the first screen.
+        sections: with their own figures and tables.
+        pairs: whether answers stand side by side.
+        tests: which of the paper's tests the table of them has.
+    """
     found = {"answers": "answers"} if pairs else {}
+    found |= dict.fromkeys(tests, "t-paper-tests")
     found |= {table.name: f"t-{table.name}" for s in sections for table in s.tables}
     every = [*figures, *(figure for s in sections for figure in s.figures)]
     return found | {figure.name: f"fig-{figure.name}" for figure in every}

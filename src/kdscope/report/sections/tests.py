@@ -80,6 +80,25 @@ def paper_tests(results: Results, *, by_task: bool = False) -> Table | None:
     )
 
 
+# The tests of the paper's Tables 1 to 5: name, and what gains are correlated with.
+_TABLES = {
+    "gain-tests": {("one_sided_t", None), ("one_way_anova", None)},
+    "teacher-test": {("spearman", "teacher_accuracy")},
+    "size-test": {("spearman", "student_size")},
+    "agreement-test": {("spearman", "agreement")},
+    "fidelity-test": {("spearman", "bleu")},
+}
+
+
+def tests_made(results: Results) -> list[str]:
+    """Which of the tests of the paper's Tables 1 to 5 this study has over all tasks."""
+    rows = results["comparisons"]
+    rows = rows[rows["task"] == "all"]
+    pairs = zip(rows["test"], rows["reference"], strict=True)
+    made = {(test, other if isinstance(other, str) else None) for test, other in pairs}
+    return [name for name, wanted in _TABLES.items() if wanted <= made]
+
+
 def _differences(results: Results) -> Table:
     rows = results.level("difference_in_accuracy", None, main=False)
     rows = rows[rows["method"] != "base"]
