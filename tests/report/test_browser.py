@@ -1,5 +1,6 @@
 """Page and viewer in a browser: charts drawn, filters answer, nothing leaves, text stays text."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -159,6 +160,44 @@ def test_viewer_searches_the_answers(visit, study: Path) -> None:
     again = visit("viewer/index.html#" + page.url.split("#")[1])
     expect(again.locator("#count")).to_contain_text(f"{sum(found):,} of")
     assert again.input_value("select[name=in]") == "answers"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["bought", "ough", "= ", "7", "gold.", "the answer", "n't", "zzqqx", "Ünknown", "answer is 1"],
+)
+def test_a_search_finds_what_the_texts_hold(visit, study: Path, query: str) -> None:
+    """Whether the list of words leads to a few files, to all of them or to none."""
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    page.select_option("select[name=in]", "answers")
+    page.fill("input[name=q]", query)
+    rows = tables.read("generations", study / "generations.parquet").to_pandas()
+    items = tables.read("items", study / "items.parquet").to_pandas()
+    rows = rows.merge(items[["task", "item", "question", "gold", "options"]], on=["task", "item"])
+    words = query.lower().split()
+    found = 0
+    for r in rows.itertuples():
+        asked = [r.item, r.question, r.gold, *(r.options if r.options is not None else [])]
+        whole = "\n".join([*asked, r.text]).lower()
+        found += all(word in whole for word in words)
+    count = page.locator("#count")
+    expect(count).to_have_attribute("data-state", "done")
+    expect(count).to_have_text(f"{found:,} of {len(rows):,} answers")
+    assert page.locator("#list .row").count() == min(found, 200)
+
+
+def test_a_rare_word_is_looked_for_in_few_files(visit, study: Path) -> None:
+    page = visit("viewer/index.html")
+    page.wait_for_selector("#list .row")
+    read: list[str] = []
+    page.on("request", lambda request: read.append(request.url.split("/")[-1]))
+    page.select_option("select[name=in]", "answers")
+    page.fill("input[name=q]", "zzqqx")
+    expect(page.locator("#count")).to_have_text(re.compile(r"^0 of"))
+    expect(page.locator("#count")).to_have_attribute("data-state", "done")
+    expect(page.locator("#list .missing")).to_be_visible()
+    assert read == ["words.js"]
 
 
 def test_viewer_filters_by_teacher_and_settings(visit, study: Path) -> None:

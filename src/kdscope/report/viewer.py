@@ -23,6 +23,7 @@ from kdscope.errors import TableError
 from kdscope.report import theme
 from kdscope.report.frames import Column, Frame
 from kdscope.report.html import asset, render, script_json, write_text
+from kdscope.report.word_index import WordIndex
 
 CHUNK_BYTES = 1_000_000
 QUESTION_SHOWN = 300
@@ -54,7 +55,7 @@ class Index:
     order: np.ndarray
 
 
-SCRIPTS = ("search.js", "marking.js", "viewer.js")
+SCRIPTS = ("words.js", "search.js", "marking.js", "chunks.js", "detail.js", "viewer.js")
 
 
 def refresh_viewer(run: Path, name: str) -> Path | None:
@@ -102,10 +103,12 @@ def build_viewer(
     data.mkdir(parents=True, exist_ok=True)
     for stale in data.glob("text-*.js"):
         stale.unlink()
-    places = np.zeros(len(index.items), dtype=np.uint16)
-    for k, (first, last, text) in enumerate(chunks(index, folder, chunk_bytes)):
+    places, words = np.zeros(len(index.items), dtype=np.uint16), WordIndex()
+    for k, (first, last, chunk) in enumerate(chunks(index, folder, chunk_bytes)):
         places[first:last] = k
-        write_text(data / f"text-{k:05d}.js", f"kdscope.chunk({k},{text});\n")
+        words.add(_searched(index, first, last, chunk))
+        write_text(data / f"text-{k:05d}.js", f"kdscope.chunk({k},{script_json(chunk)});\n")
+    write_text(data / "words.js", f"kdscope.words({script_json(words.document())});\n")
     write_text(data / "index.js", f"kdscope.index({index_json(index, places, name)});\n")
     for script in SCRIPTS:
         write_text(out / script, asset(script))
@@ -158,8 +161,10 @@ def make_index(folder: Path) -> Index:
     )
 
 
-def chunks(index: Index, folder: Path, size: int = CHUNK_BYTES) -> Iterator[tuple[int, int, str]]:
-    """First item, end item and JSON of each chunk of about ``size`` bytes of text."""
+def chunks(
+    index: Index, folder: Path, size: int = CHUNK_BYTES
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """First item, end item and content of each chunk of about ``size`` bytes of text."""
     texts = pq.read_table(folder / "generations.parquet", columns=["text", "answer_flexible"])
     text, answer = (texts[name].combine_chunks() for name in ("text", "answer_flexible"))
     bounds = np.searchsorted(index.item, np.arange(len(index.items) + 1))
@@ -253,13 +258,13 @@ def _lengths(text: pa.Array) -> np.ndarray:
 
 def _chunk(
     index: Index, text: pa.Array, answer: pa.Array, bounds: np.ndarray, first: int, last: int
-) -> str:
+) -> dict[str, Any]:
     rows = slice(int(bounds[first]), int(bounds[last]))
     taken = pa.array(index.order[rows])
     texts, answers = text.take(taken).to_pylist(), answer.take(taken).to_pylist()
     questions = index.items["question"].iloc[first:last]
     options = index.items["options"].iloc[first:last]
-    document = {
+    return {
         "first": first,
         "row": rows.start,
         "questions": [value if isinstance(value, str) else "" for value in questions],
@@ -269,7 +274,17 @@ def _chunk(
         "texts": texts,
         "answers": answers,
     }
-    return str(script_json(document))
+
+
+def _searched(index: Index, first: int, last: int, chunk: dict[str, Any]) -> Iterator[str | None]:
+    """All texts of a chunk that a search looks into, as ``search.js`` does."""
+    items = index.items.iloc[first:last]
+    yield from chunk["texts"]
+    yield from chunk["questions"]
+    yield from items["item"].astype(str)
+    yield from (value for value in items["gold"] if isinstance(value, str))
+    for options in chunk["options"]:
+        yield from options or ()
 
 
 def _packed(values: np.ndarray) -> str:

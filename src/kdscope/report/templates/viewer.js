@@ -3,10 +3,8 @@ const kdscope = (() => {
   const CORRECT = 1, VALID = 2, GRADED = 4, TEACHER_RIGHT = 8, TEACHER_GRADED = 16, AGREE = 32, NONE = 255, PAGE = 200;
   const $ = (id) => document.getElementById(id);
   const form = $("filters"), list = $("list"), detail = $("detail"), count = $("count");
-  const chunks = new Map(), waiting = new Map();
-  let study, rows, items, found = new Uint32Array(0), shown = 0, current = -1, searchText = null;
-  let settingNames = [], search = null, sought = [], searching = false, lastTold = 0;
-  const KEPT = 24;  // chunks of text in memory
+  let study, rows, items, found = new Uint32Array(0), shown = 0, last = -1, current = -1, searchText = null;
+  let settingNames = [], search = null, drawn = null, sought = [], searching = false, lastTold = 0;
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const make = (tag, name, text) => {
@@ -17,7 +15,6 @@ const kdscope = (() => {
   };
   const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
   const visible = (text) => String(text).replace(hidden, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
-  const { marked } = marking(make);
   const dot = (system) => `dot m${study.methods.indexOf(system.method)}`;
 
   function index(data) {
@@ -31,7 +28,8 @@ const kdscope = (() => {
       leaked: bytes(data.items.leaked), chunk: new Uint16Array(bytes(data.items.chunk).buffer),
     };
     for (const system of data.systems) system.own = settingsOf(system);
-    search = textSearch({ rows, items, load: loadOnce, told: searched });
+    search = textSearch({ rows, items, load: texts.loadOnce, index: words, told: searched });
+    drawn = answerDetail({ study, rows, items, make, visible, dot, sought: () => sought });
     const unique = (key) => [...new Set(data.systems.map((s) => s[key]).filter((v) => v !== null))];
     fill("task", data.tasks);
     fill("student", unique("student"));
@@ -109,6 +107,7 @@ const kdscope = (() => {
     count.textContent = `${found.length.toLocaleString("en")} of ${n.toLocaleString("en")} answers${note}`;
     count.dataset.milliseconds = spent.toFixed(1);
     if (inAnswers && !note) searching = true;
+    count.dataset.state = searching ? "searching" : "done";
     if (draw) {
       const top = note ? list.scrollTop : 0;
       shown = 0;
@@ -120,16 +119,16 @@ const kdscope = (() => {
     if (inAnswers && !note) search.run(item);
   }
 
-  // The search has read a chunk: say how far it is; draw the list when the first answers are found
-  // and at the end.
+  // The search has read a chunk: say how far it is, and add what it found to the list.
   function searched({ done, total, missing, more: goesOn }) {
     const lost = missing ? `, ${missing} files are missing: build the viewer again` : "";
-    if (!goesOn) { searching = false; filter({ note: `${lost} `, draw: true }); return; }
     const now = performance.now();
-    if (now - lastTold < 200 && done < total) return;
+    if (goesOn && now - lastTold < 200) return;
     lastTold = now;
-    const part = `, ${done} of ${total} files searched${lost}`;
-    filter({ note: part, draw: !list.querySelector(".row") });
+    searching = Boolean(goesOn);
+    filter({ note: goesOn ? `, ${done} of ${total} files searched${lost}` : `${lost} `, draw: false });
+    if (shown && last !== found[shown - 1]) { shown = 0; list.replaceChildren(); }  // some came in between
+    more(Math.max(shown, PAGE));
   }
 
   function itemMask(wanted, words) {
@@ -168,30 +167,24 @@ const kdscope = (() => {
     return sorted;
   }
 
-  function more() {
-    const last = list.querySelector(".more");
-    if (last) last.remove();
+  function more(upTo = shown + PAGE) {
+    for (const node of list.querySelectorAll(".more, .missing")) node.remove();
     const part = document.createDocumentFragment();
-    for (const end = Math.min(found.length, shown + PAGE); shown < end; shown++) part.append(entry(found[shown]));
+    for (const end = Math.min(found.length, upTo); shown < end; shown++) part.append(entry(found[shown]));
+    last = shown ? found[shown - 1] : -1;
     if (shown < found.length) {
       const button = make("button", "more", `Show ${Math.min(PAGE, found.length - shown)} more`);
-      button.addEventListener("click", more);
+      button.addEventListener("click", () => more());
       part.append(button);
     }
     if (!found.length) part.append(make("p", "missing", searching ? "Searching the answers." : "No answer passes these filters."));
     list.append(part);
   }
 
-  function verdict(flags) {
-    if (!(flags & VALID)) return make("span", "verdict wrong", "no valid answer");
-    if (!(flags & GRADED)) return make("span", "verdict", "not graded");
-    return flags & CORRECT ? make("span", "verdict right", "✓ right") : make("span", "verdict wrong", "✗ wrong");
-  }
-
   function entry(i) {
     const system = study.systems[rows.system[i]], item = rows.item[i], button = make("button", "row");
     const who = make("span", "who");
-    who.append(make("b", dot(system), visible(system.model)), verdict(rows.flags[i]));
+    who.append(make("b", dot(system), visible(system.model)), drawn.verdict(rows.flags[i]));
     const fidelity = rows.fidelity[i] === NONE ? "" : ` · BLEU ${(rows.fidelity[i] / 250).toFixed(2)}`;
     button.append(who, make("span", "text", visible(items.question[item] || items.id[item])),
       make("span", "text", visible(items.id[item]) + (rows.sample[i] ? ` · sample ${rows.sample[i]}` : "") + fidelity));
@@ -208,89 +201,11 @@ const kdscope = (() => {
     const node = list.querySelector(`[data-row="${i}"]`);
     if (node) node.setAttribute("aria-current", "true");
     remember();
-    load(items.chunk[rows.item[i]], (data) => { if (current === i) show(i, data, focus); });
-  }
-
-  // Chunk `k` to `then`, its file's name to `failed` where it cannot be read.
-  function load(k, then, failed = lack) {
-    if (chunks.has(k)) { then(chunks.get(k)); return; }
-    if (waiting.has(k)) { waiting.get(k).push([then, failed]); return; }
-    waiting.set(k, [[then, failed]]);
-    const script = document.createElement("script");
-    script.src = `data/text-${String(k).padStart(5, "0")}.js`;
-    script.addEventListener("load", () => script.remove());
-    script.addEventListener("error", () => {
-      const calls = waiting.get(k) || [];
-      waiting.delete(k);
-      script.remove();
-      calls.forEach((call) => call[1](script.src.split("/").pop()));
-    });
-    document.head.append(script);
+    texts.load(items.chunk[rows.item[i]], (data) => { if (current === i) drawn.show(i, data, focus); });
   }
 
   const lack = (name) => detail.replaceChildren(make("p", "missing", `The file ${name} is missing: build the viewer again.`));
-
-  function chunk(k, data) {
-    chunks.set(k, data);
-    while (chunks.size > KEPT) chunks.delete(chunks.keys().next().value);
-    const calls = waiting.get(k) || [];
-    waiting.delete(k);
-    calls.forEach((call) => call[0](data));
-  }
-
-  // For the search: a chunk that nobody looks at is dropped again.
-  function loadOnce(k, then, failed) {
-    const kept = chunks.has(k);
-    load(k, (data) => { if (!kept) chunks.delete(k); then(data); }, failed);
-  }
-
-  function show(i, data, focus) {
-    const item = rows.item[i], k = item - data.first;
-    let first = i, last = i;
-    while (first > 0 && rows.item[first - 1] === item) first--;
-    while (last + 1 < rows.item.length && rows.item[last + 1] === item) last++;
-    const own = study.systems[rows.system[i]], text = (j) => data.texts[j - data.row] || "";
-    const teacherOf = (j) => {
-      const name = own.teacher, system = study.systems[rows.system[j]];
-      return system.student === null && (name === null || system.teacher === name) && rows.sample[j] === 0;
-    };
-    let teacher = -1;
-    for (let j = first; j <= last && teacher < 0; j++) if (j !== i && teacherOf(j)) teacher = j;
-    const question = make("p", "question");
-    question.append(make("span", "task", study.tasks[items.task[item]]), make("bdi", "", visible(data.questions[k] || items.question[item])));
-    const gold = make("p", "gold", "gold ");
-    gold.append(make("b", "", visible(items.gold[item])), ` · ${visible(items.id[item])}`);
-    if (data.options[k]) gold.append(` · options ${visible(data.options[k].join(" / "))}`);
-    if (items.leaked[item]) gold.append(make("b", "wrong", " · leaked into training"));
-    const card = (j, other) => side(j, text(j), data.answers[j - data.row], other);
-    const sides = make("div", "sides");
-    if (teacher >= 0) sides.append(card(teacher, null));
-    sides.append(card(i, teacher >= 0 ? text(teacher) : null));
-    const others = make("details", "others"), rest = make("div", "sides");
-    others.append(make("summary", "", `All ${last - first + 1} answers to this question`), rest);
-    others.addEventListener("toggle", () => {
-      if (!others.open || rest.childNodes.length) return;
-      for (let j = first; j <= last; j++) if (j !== i && j !== teacher) rest.append(card(j, teacher >= 0 ? text(teacher) : null));
-    });
-    const legend = make("p", "legend");
-    legend.append(make("mark", "", "answer"), " as the extractor read it · ", make("span", "q", "equation"), " · ",
-      make("span", "d", "words that the teacher's text lacks"));
-    detail.replaceChildren(question, gold, legend, sides, others);
-    if (focus) detail.focus({ preventScroll: innerWidth > 832 });
-  }
-
-  function side(j, text, answer, other) {
-    const system = study.systems[rows.system[j]], box = make("div"), head = make("h2", dot(system), visible(system.model));
-    if (rows.sample[j]) head.append(` sample ${rows.sample[j]}`);
-    const result = verdict(rows.flags[j]);
-    if (answer !== null) result.textContent = `${visible(answer)} ${result.textContent}`;
-    head.append(result);
-    const pre = make("pre"), body = make("bdi");
-    body.append(...marked(visible(text), answer === null ? null : visible(answer), other === null ? null : visible(other), sought));
-    pre.append(body);
-    box.append(head, pre);
-    return box;
-  }
+  const texts = textChunks(lack), words = wordIndex(bytes);
 
   // Up and down walk through the list; Enter opens.
   list.addEventListener("keydown", (event) => {
@@ -308,5 +223,5 @@ const kdscope = (() => {
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", () => { if (study) { restore(); filter(); if (current >= 0) open(current, false); } });
-  return { index, chunk };
+  return { index, chunk: texts.take, words: words.take };
 })();
