@@ -13,8 +13,8 @@ import psutil
 import pytest
 import trivial
 
-from kdscope.study.inspection import status
 from kdscope.study.results import open_results
+from kdscope.study.status import status
 from kdscope.study.store import read_manifest
 
 DRIVER = Path(trivial.__file__)
