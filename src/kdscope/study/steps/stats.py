@@ -1,6 +1,6 @@
 """Items, contamination, and every number with its interval."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,40 @@ def run(
     )
     choices = [f / "choices.parquet" for f in inputs["predict"]]
     scored = tables.read("choices", *(path for path in choices if path.exists()))
-    statistics = fields["statistics"]
-    comparisons = study_comparisons(
-        generations(inputs["predict"]),
-        fidelity.to_pylist(),
-        item_rows,
-        distributions.to_pylist(),
-        scored,
-        resamples=statistics["resamples"],
-        seed=statistics["seed"],
-        margin=statistics["margin"],
-        solutions={(i.task, i.item): i.reference for i in items if i.reference},
+    comparisons = compared(
+        (
+            generations(inputs["predict"]),
+            fidelity.to_pylist(),
+            item_rows,
+            distributions.to_pylist(),
+            scored,
+        ),
+        {(i.task, i.item): i.reference for i in items if i.reference},
+        fields["statistics"],
     )
     tables.write("comparisons", comparisons, out / "comparisons.parquet")
     return {"comparisons": len(comparisons)}
+
+
+def compared(
+    found: tuple[Any, Any, Any, Any, Any],
+    solutions: Mapping[tuple[str, str], str],
+    statistics: Mapping[str, Any],
+) -> Rows:
+    """Rows of ``comparisons``, as a study's ``statistics`` section asks for them.
+
+    Args:
+        found: rows of generations, fidelity, items, distributions and choices, in this order.
+        solutions: (task, item) -> a right solution, by which items are grouped.
+        statistics: resamples, seed and margin of the resolved study.
+    """
+    return study_comparisons(
+        *found,
+        resamples=statistics["resamples"],
+        seed=statistics["seed"],
+        margin=statistics["margin"],
+        solutions=solutions,
+    )
 
 
 def _items(items: Iterable[Item], audits: Iterable[Audit]) -> Rows:
