@@ -27,7 +27,7 @@ from kdscope.study.overview import Overview, parameters
 from kdscope.study.preflight import check
 from kdscope.study.progress import Progress
 from kdscope.study.provenance import code_state
-from kdscope.study.ray import RayEngine
+from kdscope.study.ray import RayEngine, TablesHere
 from kdscope.study.results import rebuild_tables
 from kdscope.study.store import Run, read_manifest, write_text
 from kdscope.study.survey import missing, survey
@@ -80,7 +80,7 @@ def run_study(study: Overview, watch: Watch, options: Options | None = None) -> 
     with run.locked() as lock:
         run.save_study(study.resolved.source.text, study.resolved.document(), study.plan)
         finished = None if mirror is None else partial(mirror.push, run)
-        outcome = run_plan(run, study.plan, watch, options, lock, found, finished)
+        outcome = run_plan(run, study.plan, watch, options, lock, found, finished, mirror)
         if not outcome.stopped:
             _viewer(run, study.plan.name)
     if mirror is not None:
@@ -108,18 +108,20 @@ def run_plan(
     lock: int | None = None,
     found: tuple[set[str], dict[str, str]] | None = None,
     finished: Callable[[Step], None] | None = None,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Run what is missing of a plan in a claimed and locked folder, and rebuild its tables.
 
     ``found`` is what :func:`kdscope.study.survey.survey` said of it, if it was asked already;
-    ``finished`` is called with every step that has become complete.
+    ``finished`` is called with every step that has become complete; ``mirror`` is the place of the run on
+    an object store, through which the nodes of a cluster exchange results.
     """
     options = options or Options()
     code, diff = code_state()
     if diff:
         (run.folder / "code").mkdir(exist_ok=True)
         write_text(run.folder / "code" / f"{code['changes']}.diff", diff)
-    engine = ENGINES[options.engine](run, options, lock)
+    engine = ENGINES[options.engine](run, options, lock, mirror)
     driver = Driver(
         run, plan, engine, watch=Progress(run.folder, watch), limits=options.limits, code=code,
         finished=finished,
@@ -133,25 +135,24 @@ def run_plan(
 def _mirror(options: Options, run: Run) -> Mirror | None:
     if options.mirror is None:
         return None
-    if options.engine != "local":
-        raise ConfigError(
-            f"--out {options.mirror} needs the engine local: the nodes of a cluster exchange results "
-            "through a folder that all of them see. Mount the store and give its path"
-        )
     mirror = Mirror(options.mirror)
     mirror.recall(run)
     return mirror
 
 
-def _local(run: Run, options: Options, lock: int | None) -> Engine:
+def _local(run: Run, options: Options, lock: int | None, mirror: Mirror | None) -> Engine:
     return LocalEngine(machine_slots(options.workers), lock)
 
 
-def _ray(run: Run, options: Options, lock: int | None) -> Engine:
-    return RayEngine(run.folder, options.address, options.labels)
+def _ray(run: Run, options: Options, lock: int | None, mirror: Mirror | None) -> Engine:
+    cluster = RayEngine(run.folder, options.address, options.labels, mirror)
+    return cluster if mirror is None else TablesHere(cluster, LocalEngine(machine_slots(1), lock))
 
 
-ENGINES: dict[str, Callable[[Run, Options, int | None], Engine]] = {"local": _local, "ray": _ray}
+ENGINES: dict[str, Callable[[Run, Options, int | None, Mirror | None], Engine]] = {
+    "local": _local,
+    "ray": _ray,
+}
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The Ray engine: the same worker command, in one Ray task per step, on a cluster.
 
 Ray places tasks on nodes and gives each its GPU; everything else stays with the driver: identity,
-order, resume, retries (``max_retries=0`` here). Results travel through the folder of the run, which
-all nodes must share, never through the object store of Ray: a task returns a state and numbers.
+order, resume, retries (``max_retries=0`` here). Results travel through the run's home, a folder that
+all nodes share or an object store, never through the object store of Ray: a task returns a state and
+numbers.
 """
 
 import contextlib
@@ -10,48 +11,54 @@ import importlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kdscope.errors import StoreError, UserError, missing_extra
-from kdscope.study.engine import Job, Report, memory_kills
+from kdscope.study.engine import Engine, Job, Report
+from kdscope.study.mirror import Mirror
+from kdscope.study.ray_node import EVERY, PROGRESS, answer_probe, serve
 from kdscope.study.steps import KINDS
-
-PROGRESS = "progress.json"  # in a step's work folder: the last report, for the driver to read
+from kdscope.study.store import Run
 
 
 class RayEngine:
     """Runs each job as one task of a Ray cluster."""
 
     def __init__(
-        self, folder: Path, address: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        mirror: Mirror | None = None,
     ):
         """Connect to a cluster and check that its nodes share the run's folder.
 
         Args:
-            folder: of the run, as every node sees it.
+            folder: of the run, as every node sees it, unless there is a mirror.
             address: of the cluster; None for ``RAY_ADDRESS``, else one that runs on this machine.
             labels: custom resource of Ray that a kind of step needs, by kind.
+            mirror: of the run, if its home is an object store.
 
         Raises:
             MissingExtraError: Ray is not installed.
             UserError: the cluster cannot be reached.
-            StoreError: a node does not see the folder.
+            StoreError: a node does not see the run's home.
         """
         if find_spec("ray") is None:
             raise missing_extra("ray", "ray", "the engine `ray`")
         self._ray = importlib.import_module("ray")
-        self._folder, self._labels = folder.resolve(), dict(labels or {})
+        self._folder, self._labels = folder.absolute(), dict(labels or {})
+        self._mirror, self._asked = mirror, 0.0
         _connect(self._ray, address)
         self._tasks: dict[Any, Job] = {}
         self._reasons: dict[str, str] = {}
-        self._shown: dict[str, float] = {}
+        self._shown: dict[str, bytes] = {}
         self._on_core = self._ray.remote(max_retries=0)(serve)
         self._on_gpu = self._ray.remote(max_retries=0, max_calls=1)(serve)  # frees its memory
         try:
@@ -74,7 +81,8 @@ class RayEngine:
             num_cpus=cores, num_gpus=device, resources={label: 0.001} if label else None,
             name=job.step,
         )  # fmt: skip
-        self._tasks[task.remote(job.document(), cores)] = job
+        url = None if self._mirror is None else self._mirror.url
+        self._tasks[task.remote(_absolute(job).document(), cores, url)] = job
 
     def poll(self, seconds: float) -> list[Report]:
         """Reports of finished tasks, and of running ones what they left in their work folders."""
@@ -103,6 +111,8 @@ class RayEngine:
         job = self._tasks.pop(task)
         try:
             message = self._ray.get(task)
+            if self._mirror is not None and message["state"] == "done":
+                self._mirror.collect(Run(self._folder), job.key, job.step)
             return Report(job.key, message["state"], message["content"])
         except Exception as error:  # a task that Ray lost: node gone, worker killed, cancelled
             why = self._reasons.pop(job.key, "")
@@ -110,19 +120,26 @@ class RayEngine:
             return Report(job.key, "lost", {"message": text, "code": -9})
 
     def _progress(self) -> list[Report]:
-        reports = []
+        if self._mirror is not None and time.monotonic() - self._asked < EVERY:
+            return []
+        self._asked, reports = time.monotonic(), []
         for job in self._tasks.values():
-            path = Path(job.work) / PROGRESS
             try:
-                stamp = path.stat().st_mtime
-                if self._shown.get(job.key) == stamp:
+                text = self._left(job)
+                if self._shown.get(job.key) == text:
                     continue
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(text)
             except (OSError, ValueError):
                 continue
-            self._shown[job.key] = stamp
+            self._shown[job.key] = text
             reports.append(Report(job.key, "progress", content))
         return reports
+
+    def _left(self, job: Job) -> bytes:
+        """What a node has left of a job's progress."""
+        if self._mirror is None:
+            return (Path(job.work) / PROGRESS).read_bytes()
+        return self._mirror.objects.read(f"steps/{job.step}.work/{PROGRESS}")
 
     def _total(self, resource: str) -> float:
         return self._ray.cluster_resources().get(resource, 0.0)
@@ -132,29 +149,41 @@ class RayEngine:
 
     def _check_storage(self) -> None:
         """Every node must read what the driver writes, and the driver what a node writes."""
-        token = uuid.uuid4().hex
-        probe = self._folder / f".probe-{token}"
-        probe.write_text(token)
+        probe = self._folder / f".probe-{uuid.uuid4().hex}"
+        probe.write_text(probe.name)
         try:
+            if self._mirror is not None:
+                self._mirror.objects.upload(probe, probe.name)
             for node in self._ray.nodes():
                 if node["Alive"] and node["Resources"].get("CPU"):
-                    self._check_node(node, probe, token)
+                    self._check_node(node, probe)
         finally:
-            for path in self._folder.glob(f".probe-{token}*"):
+            for path in self._folder.glob(f"{probe.name}*"):
                 path.unlink()
+            if self._mirror is not None:
+                with contextlib.suppress(OSError):
+                    self._mirror.objects.delete(probe.name)
 
-    def _check_node(self, node: Mapping[str, Any], probe: Path, token: str) -> None:
+    def _check_node(self, node: Mapping[str, Any], probe: Path) -> None:
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         strategy = strategies.NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
         task = self._ray.remote(max_retries=0)(answer_probe).options(
             num_cpus=1, scheduling_strategy=strategy
         )
-        answer = self._ray.get(task.remote(str(probe), node["NodeID"]), timeout=120)
-        written = probe.with_name(f"{probe.name}-{node['NodeID']}")
-        if answer != token or not written.exists():
+        stored = self._mirror is not None
+        home = self._mirror.url if self._mirror is not None else str(self._folder)
+        asked = task.remote(home, probe.name, node["NodeID"], stored)
+        answer, back = self._ray.get(asked, timeout=120), f"{probe.name}-{node['NodeID']}"
+        if self._mirror is None:
+            returned = (self._folder / back).exists()
+        else:
+            returned = self._mirror.objects.exists(back)
+            if returned:
+                self._mirror.objects.delete(back)
+        if answer != probe.name or not returned:
             raise StoreError(
-                f"the node {node['NodeManagerAddress']} does not share {self._folder} with this "
-                "machine: results travel through that folder. Put it on storage that all nodes see"
+                f"the node {node['NodeManagerAddress']} does not share {home} with this machine: "
+                "results travel through it. Put it on storage that all nodes see"
             )
 
 
@@ -177,71 +206,42 @@ def _knock(address: str, patience: float = 10.0) -> None:
         socket.create_connection((host.strip("[]"), int(port)), patience).close()
 
 
-def answer_probe(probe: str, node: str) -> str:
-    """On a node: read the driver's probe, and write one of our own."""
-    path = Path(probe)
-    if not path.exists():
-        return ""
-    path.with_name(f"{path.name}-{node}").touch()
-    return path.read_text()
+def _absolute(job: Job) -> Job:
+    """The job with absolute paths: tasks do not start in the driver's folder."""
 
+    def place(path: str) -> str:
+        return str(Path(path).absolute())
 
-_warm: dict[str, "subprocess.Popen[bytes]"] = {}  # workers of this Ray process, kept across tasks
-
-
-def serve(job: dict[str, Any], threads: int) -> dict[str, Any]:
-    """On a node: run one job in a worker process; returns its last message."""
-    device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    worker = _warm.get(device)
-    if worker is None or worker.poll() is not None:
-        worker = _warm[device] = _start(threads, device)
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    kills = memory_kills()
-    try:
-        worker.stdin.write((json.dumps(job, ensure_ascii=False) + "\n").encode())
-        worker.stdin.flush()
-        message = _listen(worker.stdout, job["key"], Path(job["work"]) / PROGRESS)
-    except (
-        BaseException
-    ):  # cancelled: what this worker still says must not be taken for another job's
-        with _warm.pop(device):  # closes its pipes and waits
-            worker.kill()
-        raise
-    if message is None:
-        code = worker.wait()
-        del _warm[device]
-        starved = memory_kills() > kills
-        why = "memory ran out on its node" if starved else f"its worker ended ({code})"
-        return {"state": "lost", "content": {"message": why, "code": code, "memory": starved}}
-    return message
-
-
-def _start(threads: int, device: str) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "TQDM_DISABLE": "1",
-        "KDSCOPE_DEVICE": "cuda" if device else "cpu",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "kdscope.study.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+    return replace(
+        job, work=place(job.work), final=place(job.final), run_dir=place(job.run_dir),
+        inputs={role: [place(path) for path in paths] for role, paths in job.inputs.items()},
     )  # fmt: skip
 
 
-def _listen(source: IO[bytes], key: str, progress: Path) -> dict[str, Any] | None:
-    """The message that ends a job; progress is left in the work folder. None if the worker died."""
-    for line in source:
-        message = json.loads(line)
-        if message.get("key") != key:
-            continue
-        if message["state"] != "progress":
-            return message
-        with contextlib.suppress(
-            OSError
-        ):  # a short step's folder is gone before its progress is read
-            temporary = progress.with_suffix(".new")
-            temporary.write_text(json.dumps(message["content"]))
-            temporary.replace(progress)
-    return None
+class TablesHere:
+    """For a run on an object store: what reads the tables runs beside the driver, which has them."""
+
+    def __init__(self, cluster: Engine, here: Engine):
+        self._cluster, self._here = cluster, here
+
+    def free(self) -> int:
+        """Slots of the cluster, none while a step runs here."""
+        return min(self._cluster.free(), self._here.free())
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to where it belongs."""
+        (self._here if KINDS[job.kind].reads_tables else self._cluster).submit(job)
+
+    def poll(self, seconds: float) -> list[Report]:
+        """Reports of both."""
+        return [*self._here.poll(0.0), *self._cluster.poll(seconds)]
+
+    def cancel(self, key: str, reason: str) -> None:
+        """End a job, wherever it runs."""
+        self._here.cancel(key, reason)
+        self._cluster.cancel(key, reason)
+
+    def close(self) -> None:
+        """End both."""
+        self._here.close()
+        self._cluster.close()
