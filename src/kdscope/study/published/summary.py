@@ -12,6 +12,7 @@ from kdscope.report.frames import Frame
 from kdscope.report.html import write_text
 from kdscope.report.parts import count, listing, quantity
 from kdscope.report.results import Results
+from kdscope.report.sections.paper_beside import printed
 from kdscope.report.sections.process import duration
 from kdscope.report.tabulate import Table, to_markdown
 from kdscope.study.published.claims import verdicts
@@ -195,10 +196,18 @@ def _reach(study: Published) -> str:
     guess = "" if study.chance is None else f" Guessing would give {study.chance * 100:.1f} %."
     asked = listing(sorted({f"{int(n):,}" for n in rows["n"]}))
     seeds = int(rows["seeds"].max())
+    models = dict.fromkeys([*results.teachers, *results.students])
+    known = {name for key in printed() for name in key[:2]}
+    if known & set(models):
+        reach = "the report sets the paper's printed numbers beside its own"
+    else:
+        reach = (
+            "none of these is a model of the paper, so it can say whether a sentence that names no model "
+            "holds here too, not whether the paper's numbers come out"
+        )
     return (
-        f"Its models are {listing(dict.fromkeys([*results.teachers, *results.students]))}, none of them the "
-        f"paper's, asked {asked} questions each with {count(seeds, 'seed')}: it can say whether a sentence "
-        f"that names no model holds here too, not whether the paper's numbers come out.{guess}"
+        f"Each of its models ({listing(models)}) was asked {asked} questions, with "
+        f"{count(seeds, 'training seed')}; {reach}.{guess}"
     )
 
 
