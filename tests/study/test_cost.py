@@ -43,6 +43,23 @@ def test_more_work_costs_more(quickstart):
     assert gkd.seconds > fkl.seconds
 
 
+@pytest.mark.parametrize(
+    ("study", "part", "measured"),  # peak of the resident set in bytes, two cores, 2026-11-25
+    [
+        ("quickstart", "tiny-teacher-teacher", 1.68e9),
+        ("quickstart", "tiny-student-fkl", 1.62e9),
+        ("laptop-commonsense", "26l-sft", 5.96e9),
+    ],
+)
+def test_the_memory_of_a_training_is_predicted_within_a_factor_of_one_and_a_half(
+    study, part, measured
+):
+    found = overview(study)
+    steps = [step for step in found.plan.steps.values() if step.kind in {"sft", "distill"}]
+    costs = [found.costs[step.key].memory for step in steps if part in step.label]
+    assert measured / 1.5 < min(costs) <= max(costs) < measured * 1.5
+
+
 def test_factors_are_learnt_by_kind_and_size(quickstart):
     plan, weights = quickstart
     before = costs(plan, Machine(), weights)

@@ -28,6 +28,7 @@ RECENT = 24  # measured steps of a sort that count: a slow hour is forgotten
 CROWDED = 1.25  # processes per core from which wall time says little about a step
 STRAGGLER = 0.8  # share of the allowed answer length that a batch is decoded for at most
 LONGEST = 1.8  # longest answer of a batch over the mean
+ACTIVATIONS = 600.0  # bytes kept for the backward pass, a token, per weights to the power 0.45
 HIDDEN = 1000.0  # width of hidden states per 1e9 weights to the power 1/3, roughly
 
 
@@ -232,7 +233,8 @@ def _training(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[s
         seconds += share * _forward(machine, teacher, tokens, steps)
     lora = train["lora"]
     trained = weights if lora is None else min(weights, 60 * lora["r"] * weights**0.6)
-    memory = 4 * weights + 16 * trained + 4e8 + train["batch_size"] * sum(length) * 4e5
+    kept = ACTIVATIONS * weights**0.45 * (0.2 if train["gradient_checkpointing"] else 1.0)
+    memory = 4 * weights + 16 * trained + 8e8 + train["batch_size"] * sum(length) * kept
     return Cost(machine.load + seconds, memory, 4 * trained)
 
 
