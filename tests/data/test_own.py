@@ -94,7 +94,7 @@ def test_several_admissible_texts(tmp_path):
         ("number", {"prompt": "Q", "answer": "1"}, {"columns": {"answer": "total"}},
          "names 'total', which is not there; the columns are prompt, answer"),
         ("number", {"prompt": "Q", "answer": "1"}, {"columns": {"output": "answer"}},
-         "instruction, input, answer and reference, not 'output'"),
+         "instruction, input, answer, reference and topic, not 'output'"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_file_and_line(tmp_path, form, record, own, message):

@@ -51,6 +51,17 @@ def test_a_system_equals_itself(pair):
     assert option_measure("capa", sure, sure) == pytest.approx(1)
 
 
+def test_confidence_is_correlated_as_numpy_does(pair):
+    first, second, gold = pair
+    ours = align(read_choices(choices(first, gold)), read_choices(choices(second, gold)))
+    sure = [[special.softmax(s).max() for s in own] for own in (first, second)]
+    found = option_measure("confidence_pearson", *ours)
+    assert found == pytest.approx(np.corrcoef(*sure)[0, 1])
+    assert option_measure("confidence_pearson", ours[0], ours[0]) == pytest.approx(1)
+    flat = read_choices(choices([[1.0, 0.0]] * 7, [0] * 7))
+    assert np.isnan(option_measure("confidence_pearson", flat, flat))
+
+
 def test_only_shared_items_are_compared(pair):
     first, second, gold = pair
     a, b = align(read_choices(choices(first, gold)), read_choices(choices(second[:10], gold)))

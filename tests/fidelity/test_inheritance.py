@@ -12,6 +12,7 @@ from kdscope.fidelity.noise import (
     self_agreement,
     total_agreement,
 )
+from kdscope.fidelity.topics import topic_of, topics
 
 
 def test_repeated_errors_by_group():
@@ -41,17 +42,64 @@ def test_items_are_grouped_by_their_solution_and_length():
         "steps: 2-3 steps": [1],
         "length: long question": [1],
         "length: short question": [0, 2],
+        "topic: school": [1],
     }
 
 
 def test_items_are_described():
     one = room.describe("How many apples?", "3 + 4 = 7. 7 + 2 = 9.")
-    assert one == ("addition", "2-3 steps", "short question")
-    assert room.describe("word " * 60, "3 * 4 = 12. 12 - 2 = 10")[0::2] == (
-        "mixed",
-        "long question",
-    )
-    assert room.describe("How many?")[:2] == ("unknown", "unknown")
+    assert one == ("addition", "2-3 steps", "short question", "food")
+    two = room.describe("word " * 60, "3 * 4 = 12. 12 - 2 = 10")
+    assert two == ("mixed", "2-3 steps", "long question", "school")
+    assert room.describe("How many?") == ("unknown", "unknown", "short question", "unknown")
+
+
+def test_the_topic_that_the_data_state_comes_before_the_questions_words():
+    asked = "How many apples?"
+    assert room.describe(asked, topic="botany").topic == "botany"
+    groups = room.item_groups([asked] * 2, [None] * 2, ["botany", None])
+    assert {name for name in groups if name.startswith("topic")} == {
+        "topic: botany",
+        "topic: food",
+    }
+
+
+@pytest.mark.parametrize(
+    ("question", "topic"),
+    [
+        ("Nina pays 3 dollars for a pen and sells it for 5 dollars. What is her profit?", "money"),
+        ("A pen costs $3. How much are 4 pens?", "money"),  # a tie: money stands first
+        ("A train needs 3 hours for 240 miles. What is its speed?", "travel"),
+        ("A rectangle is 4 feet wide and 6 feet long. What is its area?", "measures"),
+        ("Dan has 41 cherries and eats 2 cherries. How many cherries are left?", "food"),
+        ("There are 7 birds in a tree, and 3 more birds come.", "nature"),
+        ("A class has 12 pupils. Each pupil needs 3 notebooks.", "school"),
+        ("The team scored 14 points in the first game and 9 in the second.", "play"),
+        ("Hugo has 8 socks in a drawer and 5 shirts on the bed.", "home"),
+        ("Eva is 3 years older than her brother. How old is her brother?", "people"),
+        ("Which form of energy does the sun give to the earth? Answer1: light Answer2: sound", "science"),
+        ("Ben worked 6 hours on Monday and 4 hours on Tuesday.", "time"),
+        ("Which number is even? (A) 34 (B) 25", "numbers"),
+        ("How much is 32 + 9?", "numbers"),
+        ("Which of these is a fruit? (A) rake (B) plum (C) piano (D) camel", "food"),
+        ("It is 7 days until the holiday. Lily has 56 magnets and finds 20 magnets. How many magnets?", "play"),
+        ("What comes next?", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_topics_by_words(question, topic):
+    assert topic_of(question) == topic
+
+
+def test_no_word_belongs_to_two_topics():
+    words = [word for own in topics().values() for word in own]
+    assert {word for word in words if words.count(word) > 1} == set()
+
+
+def test_most_questions_of_the_catalogue_have_a_topic(data_folder):
+    for task, least in (("gsm8k", 0.97), ("svamp", 0.95), ("arc-e", 0.93), ("tiny-choice", 0.97)):
+        found = [topic_of(item.question) for item in load_items(task)]
+        assert np.mean([topic is not None for topic in found]) > least, task
 
 
 QUESTIONS = [

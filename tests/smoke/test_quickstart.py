@@ -16,6 +16,56 @@ from kdscope.study.launch import page_lines
 
 SMALL = ["seeds=[0]", "train.limit=48", "train.epochs=1", "students=[tiny-student-small]"]
 
+# group of metrics: sections of the page, tables and charts in it, measures in the table comparisons
+GROUPS = {
+    "answers": (
+        "fidelity",
+        "fidelity agreement-before-after teacher-wrong",
+        "agreement agreement_when_teacher_right agreement_when_teacher_wrong kappa error_consistency "
+        "volume direction expected_agreement flips_up flips_down self_agreement gain_in_agreement",
+    ),
+    "noise floor and ceiling": (
+        "samples",
+        "sampling-noise",
+        "self_agreement_reference self_agreement_other agreement_over_samples agreement_normalised",
+    ),
+    "text with floors": (
+        "fidelity",
+        "bleu-conventions bleu-before-after",
+        "bleu chrf rouge_l bleu_floor chrf_floor rouge_l_floor bleu_second chrf_second rouge_l_second "
+        "self_bleu gain_in_bleu bleu_nltk",
+    ),
+    "reasoning": (
+        "steps",
+        "steps-shared reasoning-by-answer error-kinds",
+        "equation_f1 value_f1 order diverges_at_first_step arithmetic_validity "
+        "same_reasoning_same_answer answer_given_same_steps error_wrong_operation",
+    ),
+    "distributions": (
+        "tokens",
+        "exposure-bias token-distances token-percentiles",
+        "forward_kl_on_reference reverse_kl_on_teacher jsd_on_student top1_on_student topk_on_student "
+        "exposure_bias forward_kl_on_student_p90",
+    ),
+    "inheritance": (
+        "inheritance",
+        "inherited-errors rewording",
+        "teacher_errors repeated_errors own_errors operation steps length topic "
+        "consistency_under_rewording",
+    ),
+    "calibration": (
+        "options",
+        "calibration reliability risk-coverage",
+        "ece ace brier nll capa confidence_pearson option_agreement option_kl option_jsd",
+    ),
+    "statistics on items": (
+        "tests methods-compared certainty",
+        "differences paper-tests mcnemar power families",
+        "difference_in_accuracy equivalence standard_error_items collapsed mean_rank "
+        "probability_of_improvement effect_size items_needed",
+    ),
+}
+
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "kdscope", *map(str, arguments)]
@@ -37,14 +87,28 @@ def small_run(tmp_path_factory) -> Path:
 
 def test_every_table_is_written_and_keeps_its_schema(small_run):
     for name in tables.SCHEMAS:
-        if name != "choices":
-            assert tables.read(name, small_run / "tables" / f"{name}.parquet").num_rows > 0, name
+        assert tables.read(name, small_run / "tables" / f"{name}.parquet").num_rows > 0, name
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_of_metrics_has_rows_and_its_place_in_the_page(small_run, group):
+    """So that none can disappear silently: a preset that draws no sample or scores no option fails."""
+    sections, shown, measures = GROUPS[group]
+    rows = tables.read("comparisons", small_run / "tables" / "comparisons.parquet").to_pandas()
+    rows = rows[rows["estimate"].notna()]
+    groups = {name.partition(": ")[0] for name in rows.loc[rows["scope"].eq("group"), "reference"]}
+    assert set(measures.split()) - set(rows["measure"]) - groups == set()
+    page = (small_run / "report" / "index.html").read_text(encoding="utf-8")
+    starts = [page.index(f'<section id="{name}">') for name in sections.split()]
+    parts = "".join(page[start : page.index("</section>", start)] for start in starts)
+    assert [name for name in shown.split() if f'id="t-{name}"' not in parts] == []
+    assert 'class="missing"' not in parts
 
 
 def test_every_method_answers_every_item_once(small_run):
     frame = tables.read("generations", small_run / "tables" / "generations.parquet").to_pandas()
     systems = frame.groupby("model")["item"].count()
-    assert set(systems) == {36}  # 3 tasks of 12 items
+    assert set(systems) == {3 * 36}  # 3 tasks of 12 items, each answered and sampled twice
     assert set(frame["method"]) == {"base", "sft", "seqkd", "fkl", "revkd", "gkd"}
     assert frame["prompt_hash"].nunique() == 36
     assert (frame["correct"] <= frame["valid"]).all()

@@ -8,12 +8,15 @@ from typer.testing import CliRunner
 import kdscope
 from kdscope import tables
 from kdscope.cli import app
+from kdscope.data.prompts import TEMPLATES
+from kdscope.data.sources import load_items
 from kdscope.errors import ConfigError, DataError, ModelError, StoreError
 from kdscope.evaluation import answering
+from kdscope.generation.settings import Decoding
 from kdscope.models.adapters import add_adapter
 from kdscope.models.loading import load_model
 from kdscope.report.compare import compare_files
-from tests.tiny import STUDENT
+from tests.tiny import STUDENT, random_model, tokenizer
 
 LORA = {"r": 2, "alpha": 4, "targets": ["q_proj"]}
 
@@ -45,6 +48,27 @@ def test_the_verb_writes_one_file_that_compare_reads(tmp_path):
     assert compare_files([out, out], resamples=50).systems[1].name
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert json.loads(again.stdout)["complete_before"]
+
+
+def test_few_items_can_be_sampled_and_answer_as_they_would_among_all():
+    items = load_items("tiny-math", limit=5)
+    decodings = answering.with_samples(Decoding(12, 0.0, 0), 2, 1.0)
+
+    def ask_all(sampled):
+        asking = answering.Asking(TEMPLATES["clean"], decodings, 4, sampled)
+        seen = []
+        rows = answering.answer_rows(
+            random_model(), tokenizer(), items, asking, {}, progress=lambda *n: seen.append(n)
+        )
+        assert seen[-1] == (len(rows), len(rows))
+        return {(row["sample"], row["item"]): row["text"] for row in rows}
+
+    every, few = ask_all(None), ask_all(3)
+    assert list(few) == [
+        (sample, item.item) for sample in range(3) for item in items[: 3 if sample else 5]
+    ]
+    assert few == {key: every[key] for key in few}
+    assert few[1, items[0].item] != few[2, items[0].item]
 
 
 def test_another_file_is_never_written_over(tmp_path):

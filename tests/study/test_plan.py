@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from kdscope.errors import ConfigError
+from kdscope.study.cost import answers
 from kdscope.study.graph import plan_from_document
 from kdscope.study.plan import build_plan
 from kdscope.study.resolve import load_study
@@ -148,6 +149,24 @@ def test_a_changed_field_reruns_exactly_what_depends_on_it(plan):
 
 def test_an_explicit_default_changes_no_key(plan):
     assert not changed(plan(), plan("train.epochs=3", "methods.fkl.temperature=1"))["distill"]
+
+
+def test_a_limit_of_the_samples_is_a_field_only_where_it_is_written(plan):
+    asked = [s.fields for s in plan("evaluate.samples=2").steps.values() if s.kind == "predict"]
+    assert not any("sample_limit" in fields for fields in asked)
+    few = plan("evaluate.samples=2", "evaluate.sample_limit=5")
+    asked = [s.fields for s in few.steps.values() if s.kind == "predict"]
+    assert {fields["sample_limit"] for fields in asked} == {5}
+    assert answers({**asked[0], "limit": 20}, 250) == 20 + 2 * 5
+    assert answers({**asked[0], "limit": 3}, 250) == 3 + 2 * 3
+    one = plan("evaluate.samples=2", "evaluate.sample_seeds=1", include_base=True)
+    asked = [s.fields for s in one.steps.values() if s.kind == "predict"]
+    apart = {f["system"]["model"]: f["samples"] for f in asked}
+    assert {model for model, samples in apart.items() if not samples} == {
+        f["system"]["model"] for f in asked if f["system"]["seed"] == 1
+    }
+    with pytest.raises(ConfigError, match=r"evaluate\.sample_limit .*limits the samples"):
+        plan("evaluate.sample_limit=5")
 
 
 def test_kind_versions_invalidate_their_kind(plan, monkeypatch):

@@ -28,7 +28,7 @@ from kdscope.errors import DataError, missing_extra
 
 SOURCE_KEYS = ("path", "hub", "columns", "split", "revision", "config")
 EXAMPLE_FIELDS = ("instruction", "input", "output")
-ITEM_FIELDS = ("instruction", "input", "answer", "reference")
+ITEM_FIELDS = ("instruction", "input", "answer", "reference", "topic")
 OWN_FORMS = ("number", "letter", "word", "boolean", "text")
 
 _GOLD = ("answer", "gold", "label", "target", "output", "response", "completion")
@@ -86,7 +86,8 @@ def item_of_own(record: Record, task: Task, item: str) -> Item:
     if references is not None:
         reference = json.dumps(references, ensure_ascii=False) if references[1:] else None
     context = optional_text(record, CONTEXT)
-    return Item(task.id, item, question, gold, task.form, options, context, reference)
+    topic = optional_text(record, ("topic",)) or None
+    return Item(task.id, item, question, gold, task.form, options, context, reference, topic)
 
 
 def _gold_column(record: Record) -> str | None:

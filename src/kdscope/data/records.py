@@ -33,6 +33,7 @@ class Item:
         options: the admissible answers of a choice, in order; None for open answers.
         input: further context of the question; empty where there is none.
         reference: a reference solution text, where the source has one.
+        topic: what the question is about, where the source says so.
     """
 
     task: str
@@ -43,3 +44,4 @@ class Item:
     options: tuple[str, ...] | None = None
     input: str = ""
     reference: str | None = None
+    topic: str | None = None

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,11 +25,14 @@ class Asking(NamedTuple):
         template: writes the prompts.
         decodings: one per sample; sample 0 is the headline.
         batch_size: rows per batch; part of the answers' identity to the last bit.
+        sampled: items, from the first on, that are asked for further samples; None is all. All
+            samples of these few items are then drawn together, so that they fill a batch.
     """
 
     template: Template
     decodings: tuple[Decoding, ...]
     batch_size: int = 32
+    sampled: int | None = None
 
 
 def with_samples(headline: Decoding, samples: int, temperature: float) -> tuple[Decoding, ...]:
@@ -48,7 +51,7 @@ def answer_rows(
     journal: Journal | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
-    """Ask every item once per decoding, and grade.
+    """Ask every item once per decoding (:attr:`Asking.sampled` limits the further ones), and grade.
 
     An item whose prompt and answer do not fit into the model's context is not asked: its row has the
     finish reason ``too_long`` and counts as invalid.
@@ -67,28 +70,46 @@ def answer_rows(
     """
     prompts = [asking.template.prompt(item.question, item.input) for item in items]
     encoded = encode_prompts(tokenizer, asking.template, prompts)
+    fitting = set(_fitting(model, encoded, asking.decodings[0]) or range(len(items)))
+    rounds = list(_rounds(asking, len(items)))
+    total = sum(len(wanted) for _, wanted in rounds)
     rows: list[Row] = []
-    total = len(items) * len(asking.decodings)
-    for sample, decoding in enumerate(asking.decodings):
-        asked = _fitting(model, encoded, decoding) or list(range(len(items)))
-        done = sample * len(items) + len(items) - len(asked)
+    for decoding, wanted in rounds:
+        asked = [(sample, i) for sample, i in wanted if i in fitting]
+        done = len(rows) + len(wanted) - len(asked)
         answers = generate(
             model,
             tokenizer,
-            [encoded[i] for i in asked],
-            [f"{items[i].task}/{items[i].item}/{sample}" for i in asked],
+            [encoded[i] for _, i in asked],
+            [f"{items[i].task}/{items[i].item}/{sample}" for sample, i in asked],
             decoding,
             batch_size=asking.batch_size,
             progress=progress and (lambda n, _, done=done: progress(done + n, total)),
             journal=journal,
         )
         given = dict(zip(asked, answers, strict=True))
-        for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
-            answer = given.get(i, Completion((), TOO_LONG, 0.0))
+        for sample, i in wanted:
+            answer = given.get((sample, i), Completion((), TOO_LONG, 0.0))
             text = tokenizer.decode(list(answer.tokens), skip_special_tokens=True)
             known = {**system, "sample": sample, "decoding": decoding.name}
-            rows.append({**known, **_row(item, prompt, answer, str(text))})
+            rows.append({**known, **_row(items[i], prompts[i], answer, str(text))})
     return rows
+
+
+def _rounds(asking: Asking, items: int) -> Iterator[tuple[Decoding, list[tuple[int, int]]]]:
+    """What is decoded together: a decoding, and the (sample, place of the item) that it is asked for."""
+    headline, *further = asking.decodings
+    yield headline, [(0, i) for i in range(items)]
+    if not further:
+        return
+    each = [
+        [(sample, i) for i in range(min(items, asking.sampled or items))]
+        for sample in range(1, len(asking.decodings))
+    ]
+    if asking.sampled is None:
+        yield from zip(further, each, strict=True)
+    else:
+        yield further[0], [pair for pairs in each for pair in pairs]
 
 
 def too_long(rows: Sequence[Row]) -> int:

@@ -15,6 +15,8 @@ from scipy import special
 from kdscope.errors import TableError
 from kdscope.stats.bootstrap import Array, Statistic, Sums, divide, ratio
 
+_CONSTANT = 1e-20  # product of two variances below which a confidence does not vary but by rounding
+
 
 class Scored(NamedTuple):
     """Option probabilities of one system.
@@ -105,6 +107,7 @@ def option_columns(
     known = (gold >= 0) & (options > 1)
     rows = np.arange(len(p))
     middle = (p + q) / 2
+    sure, other = p.max(axis=1), q.max(axis=1)
     kl, reverse = special.rel_entr(p, q).sum(axis=1), special.rel_entr(q, p).sum(axis=1)
     jsd = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(axis=1) / 2
     return {
@@ -118,6 +121,11 @@ def option_columns(
         "option_kl": np.minimum(kl, 1e6),
         "option_reverse_kl": np.minimum(reverse, 1e6),
         "option_jsd": jsd,
+        "sure": sure,
+        "sure_other": other,
+        "sure_squared": sure**2,
+        "sure_other_squared": other**2,
+        "sure_both": sure * other,
     }
 
 
@@ -137,12 +145,25 @@ def capa(sums: Sums) -> Array:
     return divide(observed - expected, 1 - expected)
 
 
+def confidence_pearson(sums: Sums) -> Array:
+    """Pearson's correlation of the two systems' confidence, the largest probability of an item.
+
+    NaN where one of them does not vary.
+    """
+    n = sums["scored_options"].sum(axis=-1)
+    names = ("sure", "sure_other", "sure_squared", "sure_other_squared", "sure_both")
+    x, y, xx, yy, xy = (divide(sums[name].sum(axis=-1), n) for name in names)
+    spread = np.maximum(xx - x**2, 0) * np.maximum(yy - y**2, 0)
+    return divide(xy - x * y, np.sqrt(np.where(spread > _CONSTANT, spread, 0.0)))
+
+
 OPTION_MEASURES: dict[str, Statistic] = {
     "capa": capa,
     "option_agreement": ratio("option_agreement", "scored_options"),
     "option_kl": ratio("option_kl", "scored_options"),
     "option_reverse_kl": ratio("option_reverse_kl", "scored_options"),
     "option_jsd": ratio("option_jsd", "scored_options"),
+    "confidence_pearson": confidence_pearson,
 }
 """Measures of two systems on option probabilities; divergences in nats."""
 

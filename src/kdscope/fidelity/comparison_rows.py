@@ -68,7 +68,7 @@ def value_range(measure: str) -> tuple[float, float]:
         return (-math.inf, math.inf)
     if measure.startswith(_UNBOUNDED) or measure == "agreement_normalised":
         return (0.0, math.inf)
-    if measure.endswith(("kappa", "consistency", "capa")):
+    if measure.endswith(("kappa", "consistency", "capa", "pearson")):
         return (-2.0, 2.0) if measure.startswith("gain") else (-1.0, 1.0)
     return (-1.0, 1.0) if measure.startswith(_SIGNED) else (0.0, 1.0)
 

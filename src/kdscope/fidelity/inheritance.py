@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdscope.fidelity.equations import parse
+from kdscope.fidelity.topics import topic_of
 from kdscope.stats.bootstrap import Array
 
 _OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "division"}
@@ -18,12 +19,15 @@ class Description(NamedTuple):
     operation: str
     steps: str
     length: str
+    topic: str
 
 
-def describe(question: str, solution: str | None = None) -> Description:
-    """Groups of a word problem: operation and steps of its solution, length of its text.
+def describe(question: str, solution: str | None = None, topic: str | None = None) -> Description:
+    """Groups of a question: operation and steps of its solution, length of its text, its topic.
 
-    Without a solution that states equations, operation and steps are ``unknown``.
+    The topic is the data's own where given, else that of its words (:mod:`kdscope.fidelity.topics`).
+    Without a solution that states equations, operation and steps are ``unknown``, as is the topic
+    of a question without words of any.
     """
     equations = parse(solution) if solution else ()
     used = [symbol for equation in equations for symbol in equation.operations]
@@ -33,7 +37,12 @@ def describe(question: str, solution: str | None = None) -> Description:
     steps = "unknown" if not used else "1" if count == 1 else "2-3" if count <= 3 else "4 or more"
     words = len(question.split())
     length = "short" if words <= 25 else "medium" if words <= 50 else "long"
-    return Description(operation, _counted(steps) if used else steps, f"{length} question")
+    return Description(
+        operation,
+        _counted(steps) if used else steps,
+        f"{length} question",
+        topic or topic_of(question) or "unknown",
+    )
 
 
 def _counted(steps: str) -> str:
@@ -41,15 +50,20 @@ def _counted(steps: str) -> str:
 
 
 def item_groups(
-    questions: Sequence[str | None], solutions: Sequence[str | None]
+    questions: Sequence[str | None],
+    solutions: Sequence[str | None],
+    topics: Sequence[str | None] | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
     """Members [I] of each group of items, by a name such as ``operation: addition``.
 
-    Items whose solution states no equation belong to no group of operation or steps.
+    Items whose solution states no equation belong to no group of operation or steps, and items
+    without a topic (``topics`` are the data's own) to no group of topic.
     """
     described = [
-        describe(question or "", solution)
-        for question, solution in zip(questions, solutions, strict=True)
+        describe(question or "", solution, topic)
+        for question, solution, topic in zip(
+            questions, solutions, topics or [None] * len(questions), strict=True
+        )
     ]
     found: dict[str, NDArray[np.bool_]] = {}
     for place, kind in enumerate(Description._fields):

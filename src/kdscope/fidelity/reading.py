@@ -62,6 +62,7 @@ def read_runs(
     distributions: Frame = (),
     choices: Frame = (),
     solutions: Mapping[tuple[str, str], str] | None = None,
+    topics: Mapping[tuple[str, str], str] | None = None,
 ) -> tuple[list[Run], Design, pd.MultiIndex]:
     """The study's runs with their columns, how items are resampled, and the items (task, item).
 
@@ -88,7 +89,8 @@ def read_runs(
         run = runs[key] = Run(dict(zip(SYSTEM, key, strict=True)))
         run.columns = _spread(run_columns(rows), _places(index, rows), len(index))
     _add_links(runs, fidelity, index, chance)
-    _add_groups(runs, _groups_of(index, asked, solutions or {}))
+    groups = _groups_of(index, question_of(asked), solutions or {}, topics or {})
+    _add_groups(runs, groups)
     _add_conventions(runs, generations, index)
     _add_tokens(runs, distributions, index, plan)
     _add_samples(runs, every, index)
@@ -155,10 +157,10 @@ def _written(text: Any) -> bool:
 
 
 def _groups_of(
-    index: pd.MultiIndex, items: pd.DataFrame, solutions: Mapping[tuple[str, str], str]
+    index: pd.MultiIndex, *known: Mapping[tuple[str, str], str]
 ) -> dict[str, np.ndarray]:
-    asked = question_of(items)
-    return item_groups([asked.get(key) for key in index], [solutions.get(key) for key in index])
+    """Groups of the items by what is known of them: questions, solutions, topics."""
+    return item_groups(*([by_item.get(key) for key in index] for by_item in known))
 
 
 def question_of(items: pd.DataFrame) -> dict[tuple[str, str], str]:

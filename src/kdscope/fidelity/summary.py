@@ -54,6 +54,7 @@ def study_comparisons(  # noqa: PLR0913 -- the tables of a study, and how its nu
     margin: float = MARGIN,
     sizes: Mapping[str, float] | None = None,
     solutions: Mapping[tuple[str, str], str] | None = None,
+    topics: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Row]:
     """Rows of the ``comparisons`` table of a study.
 
@@ -69,11 +70,14 @@ def study_comparisons(  # noqa: PLR0913 -- the tables of a study, and how its nu
         sizes: student -> number of parameters, for the paper's correlation with size; read from the
             names (``0.5B``, ``135M``) where absent.
         solutions: (task, item) -> a right solution, by which items are grouped.
+        topics: (task, item) -> the data's own topic; read from the question's words where absent.
 
     Fractions are in [0, 1]. ``task`` is a task or ``all``, the unweighted mean over tasks.
     """
     items = frame(items, ["task", "item", "question", "gold", "options", "form"])
-    runs, plan, index = read_runs(generations, fidelity, items, distributions, choices, solutions)
+    runs, plan, index = read_runs(
+        generations, fidelity, items, distributions, choices, solutions, topics
+    )
     settings = Settings(resamples, seed, margin)
     add_consistency(runs, word_problems(items, index), plan, resamples=resamples, seed=seed)
     rows: list[Row] = []

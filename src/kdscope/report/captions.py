@@ -114,7 +114,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("volume|direction|accuracy_difference|score", "", ""),
     (r"split:(\d+):(\d+)|[a-z]\w*:difference", "", ""),
     (r"collapse-rate:runs|items:.*", "", ""),
-    (r"nll:options|ece|ace|capa.*|consistency:families|kappa:.*|within-task", "", ""),
+    (
+        r"nll:options|ece|ace|capa.*|confidence_pearson|consistency:families|kappa:.*|within-task",
+        "",
+        "",
+    ),
 )
 _FIELDS = Way._fields
 

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     Tag,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -321,13 +322,24 @@ class Ablations(Settings):
 class Evaluate(_Record):
     """Tasks or suites, and how they are decoded."""
 
+    later = frozenset({"sample_limit", "sample_seeds"})
+
     tasks: Annotated[tuple[TaskEntry, ...], BeforeValidator(_as_tuple)]
     limit: Count | None = None
     decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
     samples: Annotated[int, Field(ge=0)] = 0
+    sample_limit: Count | None = None  # items per task that are sampled; None is all that are asked
+    sample_seeds: Count | None = None  # seeds whose students are sampled; None is all
     batch_size: Count = 32
     choices: bool = False
     distributions: Annotated[int, Field(ge=0)] = 8  # items per task whose tokens are compared
+
+    @field_validator("sample_limit", "sample_seeds")
+    @classmethod
+    def _of_samples(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and info.data.get("samples") == 0:
+            raise ValueError("limits the samples, of which samples: 0 draws none; write samples: 2")
+        return limit
 
 
 class Statistics(_Record):

@@ -281,10 +281,16 @@ def _bytes(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
 
 
+def answers(fields: Mapping[str, Any], items: int) -> int:
+    """Answers that a step ``predict`` gives to a task of so many items, samples included."""
+    asked = min(items, fields["limit"] or items)
+    return asked + min(asked, fields.get("sample_limit") or asked) * fields["samples"]
+
+
 def _predict(fields: Mapping[str, Any], machine: Machine, parameters: Mapping[str, float]) -> Cost:
     task, weights = fields["task"], parameters.get(fields["model"]["name"], 1e9)
     count = catalogue.task_size(task)
-    count = min(count, fields["limit"] or count) * (1 + fields["samples"])
+    count = answers(fields, count)
     room = fields["decoding"]["max_new_tokens"] or catalogue.answer_length(task)
     seconds = _decode(machine, weights, count, fields["batch"], task_length(task), room)
     return Cost(machine.load + seconds, 4 * weights + 5e8, count * 400.0)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from kdscope.data.tasks import task_of
 from kdscope.models.families import Shape, shape_of
 from kdscope.study import catalogue
+from kdscope.study.cost import answers
 from kdscope.study.graph import Plan, Step
 from kdscope.study.lengths import Length, task_length, train_length
 
@@ -180,8 +181,7 @@ class _Estimate:
     def _predict(self) -> _Seconds:
         fields, task = self.fields, task_of(self.fields["task"])
         model, length = self.shapes[fields["model"]["name"]], task_length(fields["task"])
-        count = catalogue.task_size(fields["task"])
-        count = min(count, fields["limit"] or count) * (1 + fields["samples"])
+        count = answers(fields, catalogue.task_size(fields["task"]))
         room = fields["decoding"]["max_new_tokens"] or task.max_new_tokens
         seconds = self._load(model) + self._decode(model, count, fields["batch"], length, room)
         return _Seconds(

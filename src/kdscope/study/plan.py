@@ -163,16 +163,25 @@ class _Builder:
             "task": task,
             "limit": evaluate.limit,
             "decoding": how["decoding"].model_dump(mode="json"),
-            "samples": evaluate.samples,
+            "samples": 0,
             "choices": evaluate.choices,
             "prompt": how["evaluation_prompt"],
             "batch": evaluate.batch_size,
             "seed": system["seed"] or 0,
         }
+        if self._is_sampled(system):
+            fields["samples"] = evaluate.samples
+            if evaluate.sample_limit is not None:
+                fields["sample_limit"] = evaluate.sample_limit
         label = f"{system['model']}-{task['name']}"
         key = self.graph.add("predict", label, fields, {"adapter": answers.adapter})
         self.predicts[key] = None
         return key
+
+    def _is_sampled(self, system: Mapping[str, Any]) -> bool:
+        """Whether a system gives further samples: teachers and untuned models always do."""
+        seeds = self.study.seeds[: self.study.evaluate.sample_seeds]
+        return system["student"] is None or system["seed"] is None or system["seed"] in seeds
 
     def _teacher_answers(self, teacher: str, adapted: bool, cell: Cell | None = None) -> _Answers:
         """The teacher's answers, made as the cell's student made its own."""

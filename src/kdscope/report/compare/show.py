@@ -46,6 +46,7 @@ _ENCODED = (
 )
 _OPTIONS = (
     ("capa", "CAPA", 1),
+    ("confidence_pearson", "correlation of confidence", 1),
     ("option_agreement", "same likeliest option, %", 100),
     ("option_kl", "KL over options, nats", 1),
 )

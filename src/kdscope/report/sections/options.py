@@ -28,6 +28,7 @@ _CALIBRATION = {
     "brier": Column("Brier", 1, 3),
     "nll": Column("nll, nats", 1, 2),
     "capa": Column("CAPA", 1, 2),
+    "confidence_pearson": Column("correlation of confidence", 1, 2),
     "option_agreement": Column("same option, %"),
     "option_kl": Column("KL over options, nats", 1, 2),
     "option_reverse_kl": Column("reverse KL over options, nats", 1, 2),
@@ -62,13 +63,17 @@ def section(results: Results, found: list[Choice]) -> Section:
 
 
 def _on_options(results: Results, choice: Choice) -> str | None:
-    error, capa = (pick(results, name, choice) for name in ("ece", "capa"))
+    error, capa, doubt = (
+        pick(results, name, choice) for name in ("ece", "capa", "confidence_pearson")
+    )
     if error is None:
         return None
     gap = spoken(error, unit=" points")
     text = f"the confidence of {choice.winner.label} is off by {gap} on average (ECE)"
     if capa is not None:
         text += f"; CAPA with its teacher, 0 by chance and 1 for a copy, is {capa.estimate:.2f}"
+    if doubt is not None:
+        text += f"; its confidence and its teacher's correlate at {doubt.estimate:.2f}"
     return text + "."
 
 

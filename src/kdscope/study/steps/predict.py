@@ -35,7 +35,8 @@ def run(
     headline = decoding_of(fields["decoding"], task.max_new_tokens, fields["seed"])
     decodings = with_samples(headline, fields["samples"], float(fields["decoding"]["temperature"]))
     batch = min(fields["batch"], context.micro_batch or fields["batch"])
-    asking = Asking(find_template(fields["prompt"], tokenizer), decodings, batch)
+    template = find_template(fields["prompt"], tokenizer)
+    asking = Asking(template, decodings, batch, fields.get("sample_limit"))
     context.resume.mkdir(parents=True, exist_ok=True)
     rows = answer_rows(
         model.eval(),
@@ -53,7 +54,7 @@ def run(
             model,
             tokenizer,
             items,
-            asking.template,
+            template,
             fields["system"],
             statement=task.statement,
             batch_size=batch,

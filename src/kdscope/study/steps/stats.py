@@ -48,6 +48,7 @@ def run(
         ),
         {(i.task, i.item): i.reference for i in items if i.reference},
         fields["statistics"],
+        {(i.task, i.item): i.topic for i in items if i.topic},
     )
     tables.write("comparisons", comparisons, out / "comparisons.parquet")
     return {"comparisons": len(comparisons)}
@@ -57,6 +58,7 @@ def compared(
     found: tuple[Any, Any, Any, Any, Any],
     solutions: Mapping[tuple[str, str], str],
     statistics: Mapping[str, Any],
+    topics: Mapping[tuple[str, str], str] | None = None,
 ) -> Rows:
     """Rows of ``comparisons``, as a study's ``statistics`` section asks for them.
 
@@ -64,6 +66,7 @@ def compared(
         found: rows of generations, fidelity, items, distributions and choices, in this order.
         solutions: (task, item) -> a right solution, by which items are grouped.
         statistics: resamples, seed and margin of the resolved study.
+        topics: (task, item) -> the data's own topic, where they have one.
     """
     return study_comparisons(
         *found,
@@ -71,6 +74,7 @@ def compared(
         seed=statistics["seed"],
         margin=statistics["margin"],
         solutions=solutions,
+        topics=topics,
     )
 
 
