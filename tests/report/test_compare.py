@@ -123,8 +123,26 @@ def test_a_file_against_itself(write, truth):
     assert value(pair, "volume") == 0
     assert value(pair, "mcnemar_p") == 1
     assert pair["agreement"]["low"] < 1  # 60 items cannot prove that they always agree
+    assert pair["kappa"]["low"] < 1
     twice = run(one, one)["systems"]
     assert len({s["name"] for s in twice}) == 2
+
+
+def test_five_equal_answers_are_not_certain_to_be_equal_again(write):
+    gold, answers = list("12345"), ["1", "2", "3", "9", "9"]
+    files = [write(name, rows(name, answers, gold)) for name in ("teacher", "sft", "student")]
+    found = run(*files)
+    pair, gain = found["pairs"][1], found["gains"][0]
+    for name, measure in {**pair, **gain}.items():
+        if isinstance(measure, dict) and measure["low"] is not None:
+            assert measure["low"] < measure["high"], (name, measure)
+    wide = pytest.approx(0.4345, abs=1e-4)  # z^2 / (5 + z^2)
+    for measure in (pair["accuracy_difference"], gain["gain_in_accuracy"]):
+        assert (-measure["low"], measure["high"]) == (wide, wide)
+        assert "tango95" in measure["signature"]
+    assert pair["kappa"]["low"] == pytest.approx((1 - 0.4345 - 0.36) / 0.64, abs=1e-3)
+    assert pair["bleu"]["low"] is None
+    assert "resamples-never-differ" in pair["bleu"]["signature"]
 
 
 def test_gains_are_paired_with_the_second_file(write, truth):

@@ -208,12 +208,21 @@ def kappa(sums: Sums) -> Array:
 
 def error_consistency(sums: Sums) -> Array:
     """Kappa of being right: do the two err on the same items? Source: Geirhos et al. 2020."""
+    return _chance_corrected(_alike(sums), _alike_by_chance(sums))
+
+
+def _alike(sums: Sums) -> Array:
+    """Share of items on which both are right or both wrong."""
+    split = (sums["gained"] + sums["lost"]).sum(axis=-1)
+    return 1 - divide(split, sums["known"].sum(axis=-1))
+
+
+def _alike_by_chance(sums: Sums) -> Array:
+    """The same, expected of the two accuracies of each group."""
     n = sums["known"]
     t, s = divide(sums["t"], n), divide(sums["s"], n)
     expected = np.nan_to_num(t * s + (1 - t) * (1 - s))
-    expected = divide((expected * n).sum(axis=-1), n.sum(axis=-1))
-    split = divide((sums["gained"] + sums["lost"]).sum(axis=-1), n.sum(axis=-1))
-    return _chance_corrected(1 - split, expected)
+    return divide((expected * n).sum(axis=-1), n.sum(axis=-1))
 
 
 def cohen_kappa(sums: Sums) -> Array:
@@ -222,10 +231,12 @@ def cohen_kappa(sums: Sums) -> Array:
     In a resample the expected agreement is expanded to first order around its value on the data, so
     it moves with the items drawn; its pooled marginals are those of all groups together.
     """
-    n = sums["counted"].sum(axis=-1)
-    observed = divide(sums["agree"].sum(axis=-1), n)
-    linear = divide(sums["marginal"].sum(axis=-1), n)
-    return _chance_corrected(observed, np.clip(linear / 2, 0.0, 1.0))
+    return _chance_corrected(_pooled("agree", "counted")(sums), _by_marginals(sums))
+
+
+def _by_marginals(sums: Sums) -> Array:
+    linear = divide(sums["marginal"].sum(axis=-1), sums["counted"].sum(axis=-1))
+    return np.clip(linear / 2, 0.0, 1.0)
 
 
 def volume(sums: Sums) -> Array:
@@ -268,6 +279,13 @@ MEASURES: dict[str, Statistic] = {
     "accuracy_difference": accuracy_difference,
 }
 """Measures of a pair of systems, by name."""
+
+BEYOND_CHANCE: dict[Statistic, tuple[Statistic, Statistic, str]] = {
+    kappa: (_pooled("agree_graded", "graded"), expected_agreement, "graded"),
+    cohen_kappa: (_pooled("agree", "counted"), _by_marginals, "counted"),
+    error_consistency: (_alike, _alike_by_chance, "known"),
+}
+"""Kappas (A - E) / (1 - E) -> their A, their E, and the column that counts the items of A."""
 
 
 def measure(name: str, reference: Answers, other: Answers, **options: Any) -> float:

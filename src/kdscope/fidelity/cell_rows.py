@@ -7,11 +7,16 @@ import numpy as np
 
 from kdscope.fidelity.comparison_rows import Row, cell_row, value_range
 from kdscope.fidelity.levels import Level, Run
-from kdscope.stats import bootstrap, two_level
+from kdscope.stats import bootstrap, flat, two_level
 from kdscope.stats.bootstrap import Array, Design
 from kdscope.stats.equivalence import tost_drawn
-from kdscope.stats.proportions import wilson
 from kdscope.stats.records import Estimate
+
+_KAPPAS = ("kappa", "error_consistency")
+_OF_SHARES = (
+    "difference_in_accuracy", "difference_in_accuracy_strict", "difference_in_accuracy_paper",
+    "gain_in_agreement", "gain_in_agreement_when_teacher_wrong",
+)  # fmt: skip
 
 
 class CellRows:
@@ -36,7 +41,9 @@ class CellRows:
             if np.isfinite([point for point, _ in parts]).any():
                 estimate, _ = self.over_seeds(parts, count)
                 if value_range(measure) == (0.0, 1.0):
-                    estimate = _not_flat(estimate)
+                    estimate = flat.share(estimate)
+                elif measure.endswith(_KAPPAS):
+                    estimate = flat.without(estimate)
                 rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
         return rows
 
@@ -49,7 +56,9 @@ class CellRows:
             return []
         count = sum(count_of(level, None) for level in found) / len(found)
         estimate, _ = self.over_seeds([level.over_tasks() for level in found], count)
-        return [cell_row(measure, cell[0].system, "all", _not_flat(estimate), len(found), **fields)]
+        return [
+            cell_row(measure, cell[0].system, "all", flat.share(estimate), len(found), **fields)
+        ]
 
     def differences(
         self, measure: str, cell: Sequence[Run], pairs: Sequence[tuple[Level, Level]], **fields: Any
@@ -65,6 +74,7 @@ class CellRows:
             estimate = estimate._replace(
                 p=bootstrap.p_value(drawn), signature=estimate.signature + "|p:bootstrap-two-sided"
             )
+            estimate = (flat.difference if measure in _OF_SHARES else flat.without)(estimate)
             rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
         return rows
 
@@ -82,7 +92,7 @@ class CellRows:
                 continue
             count = sum(count_of(first, group) for first, _ in both) / len(both)
             found, drawn = self.over_seeds(parts, count)
-            equal = found._replace(
+            equal = flat.equivalence(found, margin) or found._replace(
                 p=tost_drawn(drawn, margin),
                 signature=f"{found.signature}|tost|margin:{margin:g}|p:bootstrap",
             )
@@ -113,13 +123,6 @@ class CellRows:
             signature=self.signature,
             n=round(count),
         )
-
-
-def _not_flat(estimate: Estimate) -> Estimate:
-    """A share of all or none: its resamples never differ, so the score interval stands in."""
-    if estimate.estimate not in (0.0, 1.0) or estimate.low != estimate.high or not estimate.n:
-        return estimate
-    return wilson(estimate.estimate * estimate.n, estimate.n)
 
 
 def count_of(level: Level, group: int | None) -> float:

@@ -19,10 +19,11 @@ from kdscope.fidelity.embeddings import Encoder
 from kdscope.report.compare.aligned import Aligned, add_texts
 from kdscope.report.compare.inputs import System, read_systems
 from kdscope.report.compare.maker import Maker
-from kdscope.report.compare.records import Comparison, Pair, SystemSummary
+from kdscope.report.compare.measures import PROPORTIONS
+from kdscope.report.compare.records import Comparison, Kept, Pair, SystemSummary
 from kdscope.report.compare.texts import Progress, choose
-from kdscope.stats import bootstrap
-from kdscope.stats.bootstrap import RESAMPLES, Array
+from kdscope.stats import bootstrap, flat
+from kdscope.stats.bootstrap import RESAMPLES
 from kdscope.stats.records import Estimate
 
 TEXT_ROWS = 30_000
@@ -111,7 +112,7 @@ def compare_systems(
         chosen = choose(table.task, table.item, len(others), text_rows)
         add_texts(table, chosen, progress, notes, bleu, encoder)
     comparison = Comparison([], [], [], notes, dict(pd.Series(table.task).value_counts(sort=False)))
-    baseline: dict[str, tuple[float, Array]] = {}
+    baseline: dict[str, Kept] = {}
     for batch in table.batches(resamples):
         draws = bootstrap.draw(table.columns_of(batch), table.plan, resamples=resamples, seed=seed)
         for place in batch:
@@ -146,25 +147,22 @@ def _alone(system: System, resamples: int, seed: int) -> SystemSummary:
 def _gain(
     baseline: str,
     pair: Pair,
-    own: Mapping[str, tuple[float, Array]],
-    base: Mapping[str, tuple[float, Array]],
+    own: Mapping[str, Kept],
+    base: Mapping[str, Kept],
     signature: str,
 ) -> Pair:
     """How much more a system shares with the reference than the baseline does, paired by item."""
     measures = {}
     for name in own.keys() & base.keys():
-        (a, drawn_a), (b, drawn_b) = own[name], base[name]
+        (a, drawn_a, n), (b, drawn_b, _) = own[name], base[name]
         low, high = bootstrap.interval(drawn_a - drawn_b)
         p = bootstrap.p_value(drawn_a - drawn_b)
-        label = "gain_in_accuracy" if name == "accuracy" else f"gain_in_{name}"
-        measures[label] = Estimate(
-            a - b,
-            low,
-            high,
-            p=p,
-            n=pair.n,
-            signature=f"{name}:difference|{signature}|ci:percentile95",
-        )
+        label, kind = f"gain_in_{name}", f"{name}:difference"
+        found = Estimate(a - b, low, high, p=p, n=pair.n)
+        exact = flat.difference(found, n) if name in PROPORTIONS else flat.without(found)
+        if exact is found:
+            kind += f"|{signature}|ci:percentile95"
+        measures[label] = exact._replace(signature=f"{kind}|{exact.signature}".rstrip("|"))
     return Pair(baseline, pair.other, pair.n, dict(sorted(measures.items())))
 
 

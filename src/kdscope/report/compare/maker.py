@@ -2,7 +2,7 @@
 
 import math
 
-from kdscope.fidelity.agreement import MEASURES
+from kdscope.fidelity.agreement import BEYOND_CHANCE, MEASURES
 from kdscope.fidelity.bleu_conventions import CONVENTIONS, measure_name
 from kdscope.fidelity.calibration import CALIBRATION
 from kdscope.fidelity.choices import OPTION_MEASURES
@@ -16,11 +16,10 @@ from kdscope.report.compare.measures import (
     base_column,
     missing,
 )
-from kdscope.report.compare.records import Pair, SystemSummary, absent
-from kdscope.stats import bootstrap
-from kdscope.stats.bootstrap import Array, Draws, Statistic
+from kdscope.report.compare.records import Kept, Pair, SystemSummary, absent
+from kdscope.stats import bootstrap, flat
+from kdscope.stats.bootstrap import Draws, Statistic
 from kdscope.stats.paired import mcnemar_p
-from kdscope.stats.proportions import wilson
 from kdscope.stats.records import Estimate
 
 
@@ -88,18 +87,18 @@ class Maker:
                 found[name] = self._measure(name, ratio, kind) if has else absent(missing("bleu"))
         return found
 
-    def kept(self) -> dict[str, tuple[float, Array]]:
+    def kept(self) -> dict[str, Kept]:
         """Values and resamples of the measures that gains are taken of."""
-        found = {}
-        for name in KEPT:
-            statistic = PAIR_MEASURES[name][0]
-            if self._defined(name):
-                found[name] = self.draws.apply(statistic, self.prefix)
+        statistics = {name: PAIR_MEASURES[name][0] for name in KEPT if self._defined(name)}
         if self._has("known_own"):
-            found["accuracy"] = self.draws.apply(
-                bootstrap.ratio("right_own", "known_own"), self.prefix
+            statistics["accuracy"] = bootstrap.ratio("right_own", "known_own")
+        return {
+            name: Kept(
+                *self.draws.apply(statistic, self.prefix),
+                self._total(PROPORTIONS[name]) if name in PROPORTIONS else self.draws.n,
             )
-        return found
+            for name, statistic in statistics.items()
+        }
 
     def _measure(self, name: str, statistic: Statistic, kind: str) -> Estimate:
         found = bootstrap.estimate(self.draws, statistic, prefix=self.prefix)
@@ -108,11 +107,24 @@ class Maker:
         signature = f"{kind}{sampled}|{found.signature}"
         if not math.isfinite(found.estimate):
             return absent("defined values", signature)
-        if name in PROPORTIONS and found.estimate in (0.0, 1.0):
-            # All or none: resamples never differ, so the score interval stands in.
-            n = round(self._total(PROPORTIONS[name]))
-            return wilson(n * found.estimate, n)._replace(signature=f"{kind}|wilson95")
-        return found._replace(signature=signature)
+        exact = self._score_interval(name, statistic, found)
+        return exact._replace(
+            signature=signature if exact is found else f"{kind}|{exact.signature}"
+        )
+
+    def _score_interval(self, name: str, statistic: Statistic, found: Estimate) -> Estimate:
+        """The same where resamples differ; else with an interval that is honest there."""
+        if name in PROPORTIONS:
+            return flat.share(found, self._total(PROPORTIONS[name]))
+        if name == "direction":
+            return flat.share(found, self._total("gained") + self._total("lost"))
+        if name == "accuracy_difference":
+            return flat.difference(found, self._total("known"))
+        if statistic in BEYOND_CHANCE:
+            agreed, expected, counted = BEYOND_CHANCE[statistic]
+            (a, _), (e, _) = (self.draws.apply(s, self.prefix) for s in (agreed, expected))
+            return flat.beyond_chance(found, a, e, self._total(counted))
+        return flat.without(found)
 
     def _mcnemar(self) -> Estimate:
         gained, lost = round(self._total("gained")), round(self._total("lost"))

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from kdscope.stats.bootstrap import Array
 from kdscope.stats.records import Estimate
 
 
@@ -43,6 +45,14 @@ class Comparison:
     gains: list[Pair]
     notes: list[str] = field(default_factory=list)
     tasks: dict[str, int] = field(default_factory=dict)
+
+
+class Kept(NamedTuple):
+    """A measure that gains are taken of: its value, its resamples [R], and the items behind it."""
+
+    point: float
+    drawn: Array
+    n: float
 
 
 def absent(what: str, signature: str = "") -> Estimate:
