@@ -21,7 +21,9 @@ def test_extremes_and_symmetry() -> None:
     back = probability_of_improvement([(y, x) for x, y in pairs])
     assert forth.estimate == pytest.approx(1 - back.estimate)
     assert probability_of_improvement([([2, 3], [0, 1])])[:3] == (1.0, 1.0, 1.0)
-    assert probability_of_improvement([([1], [1])]).estimate == 0.5
+    alone = probability_of_improvement([([1], [1])])
+    assert alone[:3] == (0.5, None, None)
+    assert alone.signature.endswith("|ci:none")
 
 
 def test_one_block_is_the_u_statistic() -> None:

@@ -75,6 +75,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("mcnemar:exact", "test", "McNemar's, exact"),
     ("tost:paired", "test", "two one-sided t-tests (TOST)"),
     ("tost", "test", "two one-sided tests (TOST)"),
+    (r"margin:(0\.[0-2]\d*)", "test", "{:points}"),
     (r"margin:(.+)", "test", "margin {}"),
     ("few-items:t", "interval", "wider by Student's t for few texts"),
     ("ci:noncentral-t95", "interval", "noncentral t"),
@@ -174,6 +175,8 @@ def _filled(words: str, match: re.Match[str]) -> str:
     if words == "{:collapse}":
         share = f"{100 * float(match.group(1)):g}"
         return f"collapsed: below SFT by more than the 95 % half-width, or over {share} % invalid"
+    if words == "{:points}":
+        return f"margin {100 * float(match.group(1)):g} points"
     if "{}" not in words:
         return words
     value = match.group(match.re.groups)

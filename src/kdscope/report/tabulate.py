@@ -62,11 +62,17 @@ class Table:
 
     @cached_property
     def numeric(self) -> list[bool]:
-        """For each column whether it holds numbers only (absent cells aside)."""
+        """For each column whether it holds numbers only, absent cells aside.
+
+        A column in which all is absent stands among the numbers, unless it is the first.
+        """
         columns = [
             [row[i] for row in self.rows if not _absent(row[i])] for i in range(len(self.columns))
         ]
-        return [bool(cells) and all(is_number(cell) for cell in cells) for cells in columns]
+        return [
+            all(is_number(cell) for cell in cells) if cells else i > 0 and bool(self.rows)
+            for i, cells in enumerate(columns)
+        ]
 
     @cached_property
     def bounds(self) -> list[int]:

@@ -20,8 +20,8 @@ def probability_of_improvement(
 
     Ties count one half; blocks weigh the same. The interval resamples the runs of each block,
     one fewer than there are. Simulated, it covers 93 to 97 % from three runs in twelve blocks or
-    five in four; it has no width where every run of one method beats all of the other, nor with
-    one run a block.
+    five in four; it has no width where every run of one method beats all of the other. With one
+    run in every block there is nothing to resample, and no interval.
 
     Args:
         blocks: for each block the [runs] scores of the first and of the second method.
@@ -32,6 +32,10 @@ def probability_of_improvement(
     """
     rng = np.random.default_rng(seed)
     pairs = [(np.asarray(a, float), np.asarray(b, float)) for a, b in blocks]
+    estimate = float(np.mean([_wins(a, b).mean() for a, b in pairs]))
+    if all(first.size == second.size == 1 for first, second in pairs):
+        signature = f"improvement|blocks:{len(pairs)}|ci:none"
+        return Estimate(estimate, n=len(pairs), signature=signature)
     drawn = np.zeros(resamples)
     for first, second in pairs:
         wins = _wins(first, second)
@@ -39,7 +43,6 @@ def probability_of_improvement(
         columns = rng.integers(len(second), size=(resamples, 1, _drawn(second)))
         drawn += wins[rows, columns].mean(axis=(1, 2)) / len(pairs)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    estimate = float(np.mean([_wins(a, b).mean() for a, b in pairs]))
     signature = (
         f"improvement|blocks:{len(pairs)}|bootstrap:runs|R:{resamples}|seed:{seed}|ci:percentile95"
     )

@@ -129,6 +129,7 @@ class _Builder:
                 "conventions": study.conventions,
             },
             "statistics": study.statistics.model_dump(mode="json"),
+            **self._sizes(),
         }
         inputs = {
             "predict": predicts,
@@ -140,6 +141,15 @@ class _Builder:
         del document["trackers"]  # who looks on changes no result
         inputs = {"stats": [stats], **inputs, "train": [*self.training.trained]}
         self.graph.add("report", study.name, {"study": document}, inputs)
+
+    def _sizes(self) -> dict[str, Any]:
+        """Numbers of weights that no student's name states, for the correlation with size."""
+        sizes = {
+            ref.name: ref.parameters
+            for ref in self.resolved.students.values()
+            if ref.fields["source"] == "embedded" and not ref.fields.get("layers")
+        }
+        return {"sizes": sizes} if sizes else {}
 
     def _predict(
         self,

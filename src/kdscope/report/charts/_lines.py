@@ -68,7 +68,8 @@ def lines(
         )
         layers = [base.mark_line(strokeWidth=1.6, opacity=0.85, interpolate="linear")]
         if band:
-            layers.insert(0, base.mark_area(opacity=0.16).encode(y="low:Q", y2="high:Q"))
+            faint = 0.16 if len(methods) < 3 else 0.07  # many bands lie over each other
+            layers.insert(0, base.mark_area(opacity=faint).encode(y="low:Q", y2="high:Q"))
         if points:
             layers.append(base.mark_rule(strokeWidth=1.6).encode(y="low:Q", y2="high:Q"))
             layers.append(base.mark_point(filled=True, size=50, opacity=1))

@@ -24,7 +24,7 @@ def scatter(rows: Frame, x: str, y: str) -> alt.TopLevelMixin:
     """Two measures against each other, with the intervals of both; colour and shape say the method.
 
     ``rows`` has ``who``, ``label``, ``method`` and, for both axes, ``x``, ``x_low``, ``x_high`` and
-    so on.
+    so on. Where it has ``shift``, points are drawn so far to the right, and told as they are.
     """
     rows = rows.copy()
     rows["tip"] = [
@@ -32,6 +32,9 @@ def scatter(rows: Frame, x: str, y: str) -> alt.TopLevelMixin:
         f"{y} {number(r.y)} [{number(r.y_low)}, {number(r.y_high)}]"
         for r in rows.itertuples()
     ]
+    if "shift" in rows:
+        for name in ("x", "x_low", "x_high"):
+            rows[name] += rows["shift"]
     axes = {
         "x": alt.X(
             "x:Q",

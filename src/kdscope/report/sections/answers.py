@@ -115,14 +115,19 @@ def _pair(results: Results, rule: str, row) -> Pair | None:
         str(row.model),
         str(row.method),
         int(row.seed),
-        marked(t["text"], t["answer_flexible"]),
-        marked(s["text"], s["answer_flexible"], t["text"]),
+        marked(_text(t), t["answer_flexible"]),
+        marked(_text(s), s["answer_flexible"], _text(t)),
         _answer(t["answer_flexible"]),
         _answer(s["answer_flexible"]),
         bool(t["correct"]),
         bool(s["correct"]),
         float(row.bleu),
     )
+
+
+def _text(row) -> str:
+    """A text without the blank lines around it, which templates leave there."""
+    return row["text"].strip("\r\n") if isinstance(row["text"], str) else ""
 
 
 def _answer(value: object) -> str:

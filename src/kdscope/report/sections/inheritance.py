@@ -103,11 +103,14 @@ def _sentence(results: Results, choice: Choice) -> str | None:
     parts = []
     if not rows.empty:
         most, least = (_row(rows, which) for which in ("idxmax", "idxmin"))
-        parts.append(
-            f"{choice.winner.label} repeats most of the teacher's errors in “{_kind(most)}”, "
-            f"{spoken(most)}"
-        )
-        if most.reference != least.reference:
+        if most.estimate == 0:
+            parts.append(f"{choice.winner.label} repeats none of the teacher's errors")
+        else:
+            parts.append(
+                f"{choice.winner.label} repeats most of the teacher's errors in “{_kind(most)}”, "
+                f"{spoken(most)}"
+            )
+        if most.estimate and most.reference != least.reference:
             apart = "; the intervals are apart" if most.low > least.high else "; intervals overlap"
             parts[-1] += f", and fewest in “{_kind(least)}”, {spoken(least)}{apart}"
     alike, chance = (pick(results, name, choice) for name in _REWORDING)

@@ -49,6 +49,7 @@ def run(
         {(i.task, i.item): i.reference for i in items if i.reference},
         fields["statistics"],
         {(i.task, i.item): i.topic for i in items if i.topic},
+        fields.get("sizes"),
     )
     tables.write("comparisons", comparisons, out / "comparisons.parquet")
     return {"comparisons": len(comparisons)}
@@ -59,6 +60,7 @@ def compared(
     solutions: Mapping[tuple[str, str], str],
     statistics: Mapping[str, Any],
     topics: Mapping[tuple[str, str], str] | None = None,
+    sizes: Mapping[str, float] | None = None,
 ) -> Rows:
     """Rows of ``comparisons``, as a study's ``statistics`` section asks for them.
 
@@ -67,12 +69,14 @@ def compared(
         solutions: (task, item) -> a right solution, by which items are grouped.
         statistics: resamples, seed and margin of the resolved study.
         topics: (task, item) -> the data's own topic, where they have one.
+        sizes: numbers of weights of students whose names do not state them.
     """
     return study_comparisons(
         *found,
         resamples=statistics["resamples"],
         seed=statistics["seed"],
         margin=statistics["margin"],
+        sizes=sizes,
         solutions=solutions,
         topics=topics,
     )
