@@ -167,12 +167,14 @@ def _filters(page: Any) -> dict[str, float]:
 
 _WATCH = """(query) => new Promise((done) => {
   const field = document.querySelector('input[name=q]'), count = document.querySelector('#count');
-  const began = performance.now(); let first = null, longest = 0, last = began;
+  const began = performance.now(); let first = null, longest = 0, last = began, started = false;
+  new MutationObserver(() => { started = true; }).observe(count, { attributes: true });
   const beat = setInterval(() => {
     const now = performance.now(); longest = Math.max(longest, now - last - 5); last = now;
     const text = count.textContent, hits = Number(text.split(' of ')[0].replaceAll(',', ''));
-    if (first === null && began + 401 < now && hits > 0 && document.querySelector('#list .row')) first = now - began;
-    if (now - began > 430 && count.dataset.state !== "searching") {
+    const over = started && count.dataset.state === "done";
+    if (first === null && (over || /searched/.test(text)) && hits > 0) first = now - began;
+    if (over) {
       clearInterval(beat);
       done({ first, end: now - began, hits, blocked: longest });
     }

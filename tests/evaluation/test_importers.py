@@ -1,4 +1,6 @@
 import json
+import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -266,8 +268,11 @@ def test_inspect_export_and_import_are_inverse(tmp_path):
         for item in items
         for sample, text in enumerate((f"The answer is {item.item}.", "I do not know"))
     ]
-    (path,) = export_inspect(rows, items, tmp_path / "out")
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    (path,) = export_inspect(rows, items, tmp_path / "out", created=when)
     log = json.loads(path.read_text())
+    assert re.fullmatch(r"2026-01-02T03-04-05\+00-00_gsm8k_[0-9a-f]{22}\.json", path.name)
+    assert log["eval"]["created"] == "2026-01-02T03:04:05+00:00"
     assert log["results"]["scores"][0]["metrics"]["accuracy"]["value"] == 0.5
     again = import_predictions(path)
     assert again.items == items

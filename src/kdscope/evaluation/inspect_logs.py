@@ -3,7 +3,9 @@
 Written by hand from the format's published fields, so that Inspect need not be installed.
 """
 
+import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -40,8 +42,10 @@ def inspect_log(
         "version": 2,
         "status": "success",
         "eval": {
+            "eval_id": _short(model, task),
             "created": created,
             "task": task,
+            "task_id": _short(task),
             "dataset": {"name": task, "samples": len(items)},
             "model": model,
             "config": {"epochs": 1 + max((row["sample"] or 0 for row in known), default=0)},
@@ -57,6 +61,11 @@ def inspect_log(
         "stats": {"started_at": created, "completed_at": created, "model_usage": {}},
         "samples": [_sample(row, items[row["item"]], model) for row in known],
     }
+
+
+def _short(*parts: str) -> str:
+    """A name of 22 letters, as Inspect's identifiers have, that depends on the parts alone."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:22]
 
 
 def _sample(row: Mapping[str, Any], item: Item, model: str) -> dict[str, Any]:
@@ -89,9 +98,24 @@ def _sample(row: Mapping[str, Any], item: Item, model: str) -> dict[str, Any]:
 
 
 def export_inspect(
-    generations: Iterable[Mapping[str, Any]], items: Iterable[Item], folder: Path
+    generations: Iterable[Mapping[str, Any]],
+    items: Iterable[Item],
+    folder: Path,
+    *,
+    created: datetime | None = None,
 ) -> list[Path]:
-    """Write ``<task>.json`` for each task of one system; returns the paths."""
+    """Write a log for each task of one system; returns the paths.
+
+    They are named ``<time>_<task>_<id>.json``: Inspect's viewer lists no others.
+
+    Args:
+        generations: rows of one system.
+        items: the questions.
+        folder: for this system alone.
+        created: the time in the names; now where absent.
+    """
+    created = (created or datetime.now(UTC)).astimezone(UTC)
+    stamp = created.strftime("%Y-%m-%dT%H-%M-%S+00-00")
     folder.mkdir(parents=True, exist_ok=True)
     answers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in generations:
@@ -101,8 +125,10 @@ def export_inspect(
         asked[item.task][item.item] = item
     paths = []
     for task, rows in answers.items():
-        path = folder / f"{task}.json"
-        log = inspect_log(task, str(rows[0]["model"]), rows, asked[task])
+        model = str(rows[0]["model"])
+        log = inspect_log(task, model, rows, asked[task], created.isoformat(timespec="seconds"))
+        named = re.sub(r"[^A-Za-z0-9-]+", "-", task)  # "_" parts a name
+        path = folder / f"{stamp}_{named}_{log['eval']['eval_id']}.json"
         path.write_text(json.dumps(log, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         paths.append(path)
     return paths
