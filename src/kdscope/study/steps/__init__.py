@@ -44,6 +44,6 @@ KINDS: dict[str, Kind] = {
     "predict": Kind(2, "kdscope.study.steps.predict:run", device=True, extra="train"),
     "fidelity": Kind(2, "kdscope.study.steps.fidelity:run"),
     "distributions": Kind(1, "kdscope.study.steps.distributions:run", device=True, extra="train"),
-    "stats": Kind(7, "kdscope.study.steps.stats:run"),
+    "stats": Kind(8, "kdscope.study.steps.stats:run"),
     "report": Kind(2, "kdscope.study.steps.report:run", reads_tables=True),
 }
