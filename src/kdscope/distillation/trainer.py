@@ -339,6 +339,13 @@ class DistillationTrainer(Trainer):
         per_row = torch.ones(len(examples)) if self.reduction == "token" else 1 / lengths
         return per_row.repeat_interleave(lengths).to(device) / (total or lengths.sum())
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Weights of a checkpoint, the student's own beside a teacher's (transformers 5.20 forgets them)."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        student: Any = self.model if model is None else model
+        if len(getattr(student, "peft_config", ())) > 1:
+            student.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+
     def finish(self) -> torch.nn.Module:
         """The trained model with its head back in place, in evaluation mode."""
         put_head_back(self.student)

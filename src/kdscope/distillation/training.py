@@ -25,6 +25,10 @@ from kdscope.models.states import supervised_states
 
 CHECKPOINT_SECONDS = 120.0  # a training that was killed repeats at most this much
 CURVE_POINTS = 50
+_KNOWN = {argument.name for argument in fields(TrainingArguments)}
+_CHECKPOINTING = (  # as transformers calls it from 5.21 on, and before
+    "activation_checkpointing" if "activation_checkpointing" in _KNOWN else "gradient_checkpointing"
+)
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def _arguments(
         warmup_steps=train["warmup_steps"],
         weight_decay=train["weight_decay"],
         max_grad_norm=train["max_grad_norm"],
-        activation_checkpointing=train["gradient_checkpointing"],
+        **{_CHECKPOINTING: train["gradient_checkpointing"]},
         seed=seed,
         data_seed=seed,
         logging_steps=max(1, steps // CURVE_POINTS),
