@@ -58,8 +58,13 @@ class RemoteError(KdscopeError, ConnectionError):
     """A server did not answer usefully after retries with backoff."""
 
 
+_OWN_VERSIONS = {"vllm"}  # extras that ask for versions of torch and transformers of their own
+
+
 def installing(extra: str) -> str:
     """The command that installs an extra, in the versions that were tested together."""
+    if extra in _OWN_VERSIONS:
+        return f"pip install -e '.[train,{extra}]'"
     return f"pip install -c constraints.txt -e '.[{extra}]'"
 
 

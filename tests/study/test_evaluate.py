@@ -12,6 +12,7 @@ from kdscope.data.prompts import TEMPLATES
 from kdscope.data.sources import load_items
 from kdscope.errors import ConfigError, DataError, ModelError, StoreError
 from kdscope.evaluation import answering
+from kdscope.generation.decoder import TransformersDecoder
 from kdscope.generation.settings import Decoding
 from kdscope.models.adapters import add_adapter
 from kdscope.models.loading import load_model
@@ -53,13 +54,12 @@ def test_the_verb_writes_one_file_that_compare_reads(tmp_path):
 def test_few_items_can_be_sampled_and_answer_as_they_would_among_all():
     items = load_items("tiny-math", limit=5)
     decodings = answering.with_samples(Decoding(12, 0.0, 0), 2, 1.0)
+    decoder = TransformersDecoder(random_model(), tokenizer(), 4)
 
     def ask_all(sampled):
-        asking = answering.Asking(TEMPLATES["clean"], decodings, 4, sampled)
+        asking = answering.Asking(TEMPLATES["clean"], decodings, sampled)
         seen = []
-        rows = answering.answer_rows(
-            random_model(), tokenizer(), items, asking, {}, progress=lambda *n: seen.append(n)
-        )
+        rows = answering.answer_rows(decoder, items, asking, {}, progress=lambda *n: seen.append(n))
         assert seen[-1] == (len(rows), len(rows))
         return {(row["sample"], row["item"]): row["text"] for row in rows}
 

@@ -99,6 +99,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
     seed: Annotated[int, typer.Option(min=0, help="Of the draws; 0 is a seed.")] = 0,
     choices: Annotated[bool, typer.Option("--choices", help="Also score the options.")] = False,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    engine: Annotated[str, typer.Option(help="transformers, or vllm (extra).")] = "transformers",
     as_json: Json = False,
 ) -> None:
     """Answer tasks with one model, into one prediction file; the same command resumes.
@@ -116,7 +117,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
     found = evaluate(
         model, ",".join(tasks), out, dtype=dtype, say=say, limit=limit, prompt=prompt,
         temperature=temperature, samples=samples, max_new_tokens=max_new_tokens,
-        batch_size=batch_size, seed=seed, choices=choices,
+        batch_size=batch_size, seed=seed, choices=choices, engine=engine,
     )  # fmt: skip
     if found["complete_before"]:
         say(f"{out} was complete: nothing to do")

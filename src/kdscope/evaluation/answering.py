@@ -5,12 +5,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from kdscope.data.prompts import Template, encode_prompts
 from kdscope.data.records import Item
 from kdscope.evaluation.grading import grade
-from kdscope.generation.decoding import generate
+from kdscope.generation.decoder import Decoder
 from kdscope.generation.journal import Journal
 from kdscope.generation.settings import Completion, Decoding
 
@@ -24,14 +22,12 @@ class Asking(NamedTuple):
     Attributes:
         template: writes the prompts.
         decodings: one per sample; sample 0 is the headline.
-        batch_size: rows per batch; part of the answers' identity to the last bit.
         sampled: items, from the first on, that are asked for further samples; None is all. All
             samples of these few items are then drawn together, so that they fill a batch.
     """
 
     template: Template
     decodings: tuple[Decoding, ...]
-    batch_size: int = 32
     sampled: int | None = None
 
 
@@ -42,8 +38,7 @@ def with_samples(headline: Decoding, samples: int, temperature: float) -> tuple[
 
 
 def answer_rows(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    decoder: Decoder,
     items: Sequence[Item],
     asking: Asking,
     system: Row,
@@ -57,10 +52,9 @@ def answer_rows(
     finish reason ``too_long`` and counts as invalid.
 
     Args:
-        model: in evaluation mode.
-        tokenizer: the model's.
+        decoder: the model, in an engine.
         items: of one task.
-        asking: prompts, decodings, batch size.
+        asking: prompts and decodings.
         system: the columns that say who answers.
         journal: keeps finished batches.
         progress: called with (answers done, answers in all) at the start and after each batch.
@@ -69,28 +63,25 @@ def answer_rows(
         DataError: not one item fits.
     """
     prompts = [asking.template.prompt(item.question, item.input) for item in items]
-    encoded = encode_prompts(tokenizer, asking.template, prompts)
-    fitting = set(_fitting(model, encoded, asking.decodings[0]) or range(len(items)))
+    encoded = encode_prompts(decoder.tokenizer, asking.template, prompts)
+    fitting = set(_fitting(decoder.context, encoded, asking.decodings[0]) or range(len(items)))
     rounds = list(_rounds(asking, len(items)))
     total = sum(len(wanted) for _, wanted in rounds)
     rows: list[Row] = []
     for decoding, wanted in rounds:
         asked = [(sample, i) for sample, i in wanted if i in fitting]
         done = len(rows) + len(wanted) - len(asked)
-        answers = generate(
-            model,
-            tokenizer,
+        answers = decoder.decode(
             [encoded[i] for _, i in asked],
             [f"{items[i].task}/{items[i].item}/{sample}" for sample, i in asked],
             decoding,
-            batch_size=asking.batch_size,
             progress=progress and (lambda n, _, done=done: progress(done + n, total)),
             journal=journal,
         )
         given = dict(zip(asked, answers, strict=True))
         for sample, i in wanted:
             answer = given.get((sample, i), Completion((), TOO_LONG, 0.0))
-            text = tokenizer.decode(list(answer.tokens), skip_special_tokens=True)
+            text = decoder.tokenizer.decode(list(answer.tokens), skip_special_tokens=True)
             known = {**system, "sample": sample, "decoding": decoding.name}
             rows.append({**known, **_row(items[i], prompts[i], answer, str(text))})
     return rows
@@ -118,10 +109,9 @@ def too_long(rows: Sequence[Row]) -> int:
 
 
 def _fitting(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], decoding: Decoding
+    context: int | None, prompts: Sequence[Sequence[int]], decoding: Decoding
 ) -> list[int]:
     """Places of the prompts that leave room for an answer."""
-    context = getattr(model.config, "max_position_embeddings", None)
     room = None if context is None else context - decoding.max_new_tokens
     return [i for i, prompt in enumerate(prompts) if room is None or len(prompt) <= room]
 

@@ -9,16 +9,22 @@ from a shared stream.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from kdscope.errors import DataError
-from kdscope.generation.journal import Journal, batch_name
+from kdscope.generation.journal import Journal, in_batches
 from kdscope.generation.key_values import is_roomy, places_kept, roomy_cache
 from kdscope.generation.packed import packed_weights
 from kdscope.generation.settings import Completion, Decoding
@@ -58,48 +64,13 @@ def generate(
     """
     if model.training:
         raise RuntimeError("generation asked of a model in training mode: call model.eval() first")
-    _check_lengths(model, prompts, keys, decoding)
-    answers: list[Completion | None] = [None] * len(prompts)
-    waiting: list[Sequence[int]] = []
-    for rows in length_sorted_batches(prompts, batch_size):
-        found = None
-        if journal is not None:
-            found = journal.find(_mark(rows, prompts, keys, decoding))
-        if found is None:
-            waiting.append(rows)
-        else:
-            _fill(answers, rows, found)
-    done = len(prompts) - sum(map(len, waiting))
-    tell = progress or (lambda done, total: None)
-    tell(done, len(prompts))
+    check_lengths(context_of(model.config), prompts, keys, decoding)
+    batches = list(length_sorted_batches(prompts, batch_size))
+    decode = partial(_decode, model, tokenizer)
     with packed_weights(model, min(batch_size, len(prompts))):
-        for rows in waiting:
-            found = _decode(
-                model, tokenizer, [prompts[i] for i in rows], [keys[i] for i in rows], decoding
-            )
-            if journal is not None:
-                journal.add(_mark(rows, prompts, keys, decoding), found)
-            _fill(answers, rows, found)
-            done += len(rows)
-            tell(done, len(prompts))
-    return [answer for answer in answers if answer is not None]
-
-
-def _mark(
-    rows: Sequence[int],
-    prompts: Sequence[Sequence[int]],
-    keys: Sequence[str],
-    decoding: Decoding,
-) -> str:
-    """Name of a batch in the journal."""
-    return batch_name([keys[i] for i in rows], [prompts[i] for i in rows], decoding)
-
-
-def _fill(
-    answers: list[Completion | None], rows: Sequence[int], found: Sequence[Completion]
-) -> None:
-    for i, completion in zip(rows, found, strict=True):
-        answers[i] = completion
+        return in_batches(
+            batches, prompts, keys, decoding, decode, progress=progress, journal=journal
+        )
 
 
 def _decode(
@@ -131,19 +102,27 @@ def uniform_draws(seed: int, key: str, count: int) -> Float[np.ndarray, "count"]
     return generator.random(count)
 
 
-def _check_lengths(
-    model: PreTrainedModel,
+def context_of(config: PreTrainedConfig) -> int | None:
+    """Tokens that prompt and answer may have together; None where the model does not say."""
+    return getattr(config, "max_position_embeddings", None)
+
+
+def check_lengths(
+    context: int | None,
     prompts: Sequence[Sequence[int]],
     keys: Sequence[str],
     decoding: Decoding,
 ) -> None:
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is None:
-        return
+    """See that every prompt leaves room for its answer.
+
+    Raises:
+        DataError: one does not.
+    """
+    room = None if context is None else context - decoding.max_new_tokens
     too_long = [
         key
         for key, prompt in zip(keys, prompts, strict=True)
-        if len(prompt) + decoding.max_new_tokens > context
+        if room is not None and len(prompt) > room
     ]
     if too_long:
         raise DataError(
@@ -165,7 +144,7 @@ class _Batch:
         uniforms: Float[Tensor, "B count"] | None,
     ) -> None:
         self.model, self.tokenizer, self.decoding = model, tokenizer, decoding
-        self.ends = end_ids(model, tokenizer)
+        self.ends = end_ids(model.generation_config, tokenizer)
         self.uniforms = uniforms
         self.rows = list(range(len(prompts)))  # original row of each running row
         self.written: list[list[int]] = [[] for _ in prompts]
@@ -255,8 +234,7 @@ class _Batch:
         kept = []
         for position in running:
             row = self.rows[position]
-            text = self.tokenizer.decode(self.written[row][-3 * CHECK_EVERY :])
-            if any(stop in text for stop in self.decoding.stop):
+            if runs_on(self.tokenizer, self.written[row], self.decoding.stop):
                 self.reasons[row] = "run_on"
             else:
                 kept.append(position)
@@ -296,8 +274,18 @@ def _nucleus(p: Float[Tensor, "B V"], top_p: float) -> Float[Tensor, "B V"]:
     return torch.zeros_like(p).scatter(-1, places, ordered.masked_fill(before >= top_p, 0.0))
 
 
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def runs_on(
+    tokenizer: PreTrainedTokenizerBase, written: Sequence[int], stop: Sequence[str]
+) -> bool:
+    """Whether a stop text is among the newest tokens; asked every :data:`CHECK_EVERY` tokens."""
+    text = str(tokenizer.decode(list(written[-3 * CHECK_EVERY :])))
+    return any(part in text for part in stop)
+
+
+def end_ids(
+    settings: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+) -> tuple[int, ...]:
     """Every id that ends an answer: the tokenizer's, and those that the checkpoint adds."""
-    extra = getattr(model.generation_config, "eos_token_id", None)
+    extra = getattr(settings, "eos_token_id", None)
     extra = [] if extra is None else [extra] if isinstance(extra, int) else list(extra)
     return tuple(dict.fromkeys([cast(int, tokenizer.eos_token_id), *extra]))

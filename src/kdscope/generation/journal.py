@@ -8,7 +8,7 @@ torn by a kill is dropped.
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdscope.errors import StoreError
@@ -78,6 +78,49 @@ def batch_name(keys: Sequence[str], prompts: Sequence[Sequence[int]], decoding: 
     """Digest of everything that was asked of a batch."""
     asked = [list(keys), [list(prompt) for prompt in prompts], repr(decoding)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+
+def in_batches(
+    batches: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    decoding: Decoding,
+    make: Callable[[Sequence[Sequence[int]], Sequence[str], Decoding], list[Completion]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    journal: Journal | None = None,
+) -> list[Completion]:
+    """Answers to all prompts, in their order: finished batches from the journal first, then the others.
+
+    Args:
+        batches: places of the prompts, each in one batch.
+        prompts: token ids.
+        keys: a name per prompt.
+        decoding: how they are answered.
+        make: answers one batch.
+        progress: called with (answers there, answers in all) at the beginning and after each batch.
+        journal: is asked first, and keeps what is made.
+    """
+    answers: dict[int, Completion] = {}
+    waiting: list[tuple[Sequence[int], str]] = []
+    for rows in batches:
+        mark, found = "", None
+        if journal is not None:
+            mark = batch_name([keys[i] for i in rows], [prompts[i] for i in rows], decoding)
+            found = journal.find(mark)
+        if found is None:
+            waiting.append((rows, mark))
+        else:
+            answers |= zip(rows, found, strict=True)
+    tell = progress or (lambda done, total: None)
+    tell(len(answers), len(prompts))
+    for rows, mark in waiting:
+        made = make([prompts[i] for i in rows], [keys[i] for i in rows], decoding)
+        if journal is not None:
+            journal.add(mark, made)
+        answers |= zip(rows, made, strict=True)
+        tell(len(answers), len(prompts))
+    return [answers[i] for i in range(len(prompts))]
 
 
 def _completion(row: list) -> Completion:

@@ -1,14 +1,18 @@
 """LoRA adapters: put on, saved, loaded, and checked to be really there."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from kdscope.errors import ModelError
+
+ADAPTER = "adapter_config.json"  # the file by which an adapter's folder is known
 
 
 def add_adapter(
@@ -58,7 +62,7 @@ def load_trained(
     Raises:
         ModelError: the folder holds neither, or an adapter whose every update is zero.
     """
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER).is_file():
         adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
         check_trained(adapted, folder)
         return adapted.train(trainable)
@@ -80,9 +84,24 @@ def check_trained(model: PeftModel, folder: Path, adapter: str = "default") -> N
     ending = f"lora_B.{adapter}.weight"
     updates = [w for name, w in model.named_parameters() if name.endswith(ending)]
     if not updates or not any(bool(w.detach().abs().max() > 0) for w in updates):
-        raise ModelError(
-            f"the adapter in {folder} changes nothing: it was not trained or not loaded"
-        )
+        raise _idle(folder)
+
+
+def adapter_rank(folder: Path) -> int:
+    """Rank of the adapter in a folder, which is looked at without its base model.
+
+    Raises:
+        ModelError: every update of it is zero.
+    """
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        updates = [file.get_tensor(name) for name in file.keys() if ".lora_B." in name]  # noqa: SIM118
+    if not any(bool(update.abs().max() > 0) for update in updates):
+        raise _idle(folder)
+    return int(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["r"])
+
+
+def _idle(folder: Path) -> ModelError:
+    return ModelError(f"the adapter in {folder} changes nothing: it was not trained or not loaded")
 
 
 def merged(model: torch.nn.Module) -> PreTrainedModel:

@@ -10,9 +10,12 @@ from typing import Any, cast
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -43,7 +46,7 @@ def load_model(
     Raises:
         ModelError: the checkpoint is missing, gated or not readable.
     """
-    location, options = _location(reference, path)
+    location, options = checkpoint_location(reference, path)
     options |= {"dtype": getattr(torch, reference.get("dtype") or "float32")}
     if reference.get("attention"):
         options["attn_implementation"] = reference["attention"]
@@ -72,7 +75,7 @@ def load_tokenizer(
     Raises:
         ModelError: it is missing or not readable.
     """
-    location, options = _location(reference, path)
+    location, options = checkpoint_location(reference, path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, **options)
     except (OSError, ValueError) as error:
@@ -80,6 +83,32 @@ def load_tokenizer(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def configuration(reference: Mapping[str, Any], path: str | None = None) -> PreTrainedConfig:
+    """Form and size of the model that a study's reference names, without its weights.
+
+    Raises:
+        ModelError: it is missing or not readable.
+    """
+    location, options = checkpoint_location(reference, path)
+    try:
+        return AutoConfig.from_pretrained(location, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(unreadable(reference, location, error)) from None
+
+
+def answer_settings(reference: Mapping[str, Any], path: str | None = None) -> GenerationConfig:
+    """What a checkpoint says about answering, its end tokens above all, without its weights.
+
+    Raises:
+        ModelError: its configuration is missing or not readable.
+    """
+    location, options = checkpoint_location(reference, path)
+    try:
+        return GenerationConfig.from_pretrained(location, **options)
+    except (OSError, ValueError):
+        return GenerationConfig.from_model_config(configuration(reference, path))
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -108,7 +137,10 @@ def keep_layers(model: PreTrainedModel, count: int) -> None:
         model.config.layer_types = model.config.layer_types[:count]
 
 
-def _location(reference: Mapping[str, Any], path: str | None) -> tuple[str, dict[str, Any]]:
+def checkpoint_location(
+    reference: Mapping[str, Any], path: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Folder or hub id of the model that a study's reference names, and how the hub is asked for it."""
     source, name = reference["source"], reference.get("model") or reference["name"]
     if path is not None:
         return path, {}

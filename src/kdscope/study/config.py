@@ -268,6 +268,7 @@ def _as_decoding(value: Any) -> Any:
     return {"strategy": value} if isinstance(value, str) else value
 
 
+DEFAULT_ENGINE, ENGINES = "transformers", ("transformers", "vllm")  # that decode
 Prompt = Literal["clean", "paper", "chat"]
 
 
@@ -320,9 +321,9 @@ class Ablations(Settings):
 
 
 class Evaluate(_Record):
-    """Tasks or suites, and how they are decoded."""
+    """Tasks or suites, and how they are decoded; ``engine`` also makes the teacher's texts."""
 
-    later = frozenset({"sample_limit", "sample_seeds"})
+    later = frozenset({"sample_limit", "sample_seeds", "engine"})
 
     tasks: Annotated[tuple[TaskEntry, ...], BeforeValidator(_as_tuple)]
     limit: Count | None = None
@@ -333,6 +334,7 @@ class Evaluate(_Record):
     batch_size: Count = 32
     choices: bool = False
     distributions: Annotated[int, Field(ge=0)] = 8  # items per task whose tokens are compared
+    engine: Literal["transformers", "vllm"] = DEFAULT_ENGINE
 
     @field_validator("sample_limit", "sample_seeds")
     @classmethod
@@ -340,6 +342,10 @@ class Evaluate(_Record):
         if limit is not None and info.data.get("samples") == 0:
             raise ValueError("limits the samples, of which samples: 0 draws none; write samples: 2")
         return limit
+
+    def decoder(self) -> dict[str, str]:
+        """A field that only steps have which another engine than the default decodes in."""
+        return {} if self.engine == DEFAULT_ENGINE else {"engine": self.engine}
 
 
 class Statistics(_Record):

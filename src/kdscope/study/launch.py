@@ -74,7 +74,7 @@ def run_study(study: Overview, watch: Watch, options: Options | None = None) -> 
     found = survey(run, study.plan, thorough=options.thorough)
     study = dataclasses.replace(study, todo=frozenset(missing(study.plan, found[0])))
     if study.todo:
-        check(study)
+        check(study, here=options.engine == "local")
         check_room(run.folder, study.totals()["disk"], options.limits)
     run.claim(study.plan.name)
     with run.locked() as lock:

@@ -81,7 +81,13 @@ class Overview:
         needed = [] if find_spec("torch") is not None else sorted(e for e in extras if e)
         if find_spec("bitsandbytes") is None and any(map(self._quantises, self.todo)):
             needed.append("quant")
+        if find_spec("vllm") is None and self.needs_gpu():
+            needed.append("vllm")
         return [*needed, *absent(self.plan.trackers)]
+
+    def needs_gpu(self) -> bool:
+        """Whether a step to run decodes in an engine that knows nothing but GPUs."""
+        return any(self.plan.steps[key].fields.get("engine") == "vllm" for key in self.todo)
 
     def _quantises(self, key: str) -> bool:
         fields = self.plan.steps[key].fields

@@ -178,6 +178,7 @@ class _Builder:
             "prompt": how["evaluation_prompt"],
             "batch": evaluate.batch_size,
             "seed": system["seed"] or 0,
+            **evaluate.decoder(),
         }
         if self._is_sampled(system):
             fields["samples"] = evaluate.samples

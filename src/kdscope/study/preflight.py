@@ -1,17 +1,23 @@
 """What must be in order before any training: libraries, data that can be read, weights at hand."""
 
 from kdscope.data.sources import examples_of, items_of
-from kdscope.errors import DataError, UserError, missing_extra
+from kdscope.errors import ConfigError, DataError, UserError, missing_extra
+from kdscope.generation.vllm_limits import memory_share, no_gpu
 from kdscope.models.sources import SMOLLM2, smollm2_gguf
+from kdscope.study.local import visible_gpus
 from kdscope.study.overview import Overview
 from kdscope.study.resolve import Resolved
 from kdscope.study.tracking import require
 
-_LIBRARIES = {"train": "torch", "quant": "bitsandbytes"}
+_LIBRARIES = {"train": "torch", "quant": "bitsandbytes", "vllm": "vLLM"}
 
 
-def check(study: Overview) -> None:
+def check(study: Overview, *, here: bool = True) -> None:
     """Read all data of a study that has steps to run, and find its extras and packaged weights.
+
+    Args:
+        study: with its plan.
+        here: its steps run on this machine, so that its GPUs are looked for.
 
     Raises:
         UserError: lists everything that is missing or malformed; nothing was started.
@@ -19,6 +25,10 @@ def check(study: Overview) -> None:
     require(study.plan.trackers, study.plan.name)
     for extra in study.missing_extras():
         raise missing_extra(extra, _LIBRARIES.get(extra, extra), f"the study {study.plan.name!r}")
+    if study.needs_gpu():
+        memory_share()
+        if here and not visible_gpus():
+            raise ConfigError(no_gpu())
     _raise_all([str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))])
 
 

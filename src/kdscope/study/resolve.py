@@ -12,6 +12,7 @@ from kdscope.models.families import PROJECTIONS
 from kdscope.study.config import Model, OwnData, OwnTask, Study
 from kdscope.study.context import SERVER
 from kdscope.study.datasets import DataRef, TaskRef, data_ref, task_refs
+from kdscope.study.engine_rules import engine_mistakes
 from kdscope.study.mistakes import in_words
 from kdscope.study.references import ModelRef, UnresolvedError, model_ref, tokenizers_differ
 from kdscope.study.signal_rules import signal_mistakes
@@ -215,6 +216,8 @@ class _Finder:
                 self.add(
                     ("students",), f"teacher and student are both called {name!r}: give one a name:"
                 )
+        for mistake in engine_mistakes(study, teachers, students):
+            self.add(mistake.where, mistake.message)
         self._lora_targets(study, (*teachers.values(), *students.values()))
         for i, entry in enumerate(study.students):
             if entry.quantize:

@@ -95,6 +95,7 @@ class Training:
             "prompt": self.study.prompt,
             "seed": self.study.teacher_seed,
             "batch": self.study.evaluate.batch_size,
+            **self.study.evaluate.decoder(),
         }
         inputs = self._teacher_input(teacher, adapted)
         return self.graph.add("teacher_texts", f"{teacher}{_as_teacher(settings)}", fields, inputs)

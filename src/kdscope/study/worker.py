@@ -32,7 +32,8 @@ from kdscope.study.events import now
 from kdscope.study.store import complete, file_records
 from kdscope.study.tracking import tracked
 
-_PACKAGES = ("kdscope", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "pyarrow")
+_PACKAGES = ("kdscope", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "pyarrow",
+             "vllm")  # fmt: skip
 _EVERY = 0.2  # seconds between two reports of progress
 
 

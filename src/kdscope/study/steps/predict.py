@@ -9,9 +9,8 @@ from kdscope.data.tasks import task_of
 from kdscope.evaluation.answering import Asking, answer_rows, too_long, with_samples
 from kdscope.evaluation.choice_scoring import can_be_scored, choice_rows, unscored
 from kdscope.generation.journal import Journal
-from kdscope.models.adapters import load_trained, merged
-from kdscope.models.loading import load_model, load_tokenizer
-from kdscope.models.quantization import quantised
+from kdscope.study.answering_model import AnsweringModel
+from kdscope.study.config import DEFAULT_ENGINE
 from kdscope.study.context import StepContext
 from kdscope.study.steps.task_items import task_items
 from kdscope.study.steps.teacher_texts import decoding_of
@@ -25,22 +24,19 @@ def run(
     Finished batches are kept in ``context.resume``, so that a killed step repeats whole batches only.
     """
     reference, task = fields["model"], task_of(fields["task"])
+    trained = inputs["adapter"][0] / "model" if "adapter" in inputs else None
     path = context.locations.get(reference["name"])
-    tokenizer = load_tokenizer(reference, path)
-    model = load_model(reference, path, context.device)
-    if "adapter" in inputs:
-        model = merged(load_trained(model, inputs["adapter"][0] / "model"))
-    model = quantised(model, reference.get("quantize"))
+    subject = AnsweringModel(reference, path, trained, context.device)
+    batch = min(fields["batch"], context.micro_batch or fields["batch"])
+    decoder = subject.decoder(fields.get("engine", DEFAULT_ENGINE), batch)
     items = task_items(fields["task"], context, fields["limit"])
     headline = decoding_of(fields["decoding"], task.max_new_tokens, fields["seed"])
     decodings = with_samples(headline, fields["samples"], float(fields["decoding"]["temperature"]))
-    batch = min(fields["batch"], context.micro_batch or fields["batch"])
-    template = find_template(fields["prompt"], tokenizer)
-    asking = Asking(template, decodings, batch, fields.get("sample_limit"))
+    template = find_template(fields["prompt"], decoder.tokenizer)
+    asking = Asking(template, decodings, fields.get("sample_limit"))
     context.resume.mkdir(parents=True, exist_ok=True)
     rows = answer_rows(
-        model.eval(),
-        tokenizer,
+        decoder,
         items,
         asking,
         fields["system"],
@@ -51,8 +47,8 @@ def run(
     measures = {"tokens": sum(row["tokens"] for row in rows), "too_long": too_long(rows)}
     if fields["choices"] and can_be_scored(items):
         scored = choice_rows(
-            model,
-            tokenizer,
+            subject.model,
+            decoder.tokenizer,
             items,
             template,
             fields["system"],

@@ -6,11 +6,10 @@ from typing import Any
 
 from kdscope.data.collation import Encoded
 from kdscope.errors import DataError
-from kdscope.generation.decoding import generate
 from kdscope.generation.settings import Decoding
-from kdscope.models.loading import load_tokenizer
+from kdscope.study.config import DEFAULT_ENGINE
 from kdscope.study.context import StepContext
-from kdscope.study.steps.teacher import load_teacher
+from kdscope.study.steps.teacher import teacher_of
 from kdscope.study.steps.training_data import training_text
 
 FILE = "texts.jsonl"
@@ -20,19 +19,19 @@ def run(
     fields: dict[str, Any], inputs: dict[str, list[Path]], out: Path, context: StepContext
 ) -> dict[str, Any]:
     """Decode every training prompt; leaves ``texts.jsonl`` (id, tokens, text, finish reason)."""
-    reference, data = fields["teacher"], fields["data"]
-    tokenizer = load_tokenizer(reference, context.locations.get(reference["name"]))
+    data = fields["data"]
+    decoder = teacher_of(fields, inputs, context).decoder(
+        fields.get("engine", DEFAULT_ENGINE), fields["batch"]
+    )
+    tokenizer = decoder.tokenizer
     place = context.locations.get(data["name"])
     text = training_text(data, place, tokenizer, fields["prompt"], fields["max_length"])
     longest = max(len(example.prompt) for example in text.train)
     decoding = decoding_of(fields["decoding"], fields["max_length"] - longest, fields["seed"])
-    answers = generate(
-        load_teacher(fields, inputs, context),
-        tokenizer,
+    answers = decoder.decode(
         [example.prompt for example in text.train],
         [example.id for example in text.train],
         decoding,
-        batch_size=fields["batch"],
         progress=context.progress,
     )
     with (out / FILE).open("w", encoding="utf-8") as file:
