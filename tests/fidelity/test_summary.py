@@ -6,6 +6,7 @@ from kdscope import tables
 from kdscope.fidelity.paper_tests import parameters
 from kdscope.fidelity.rows import fidelity_rows
 from kdscope.fidelity.summary import study_comparisons
+from kdscope.stats.proportions import wilson
 
 from . import synthetic
 
@@ -79,6 +80,22 @@ def test_copying_shows_where_the_teacher_is_wrong(rows):
     assert gain["low"] > 0
     assert gain["p_adjusted"] >= gain["p"]
     assert gain["reference"] == "sft"
+
+
+def test_two_items_that_only_one_has_right_are_no_certain_direction():
+    questions = synthetic.items(40)
+    gold = [row["gold"] for row in questions]
+    slips = ["-1", "-1", *gold[2:]]
+    teacher = synthetic.system("teacher", "teacher-3B", None, "sft", 0)
+    student = synthetic.system("one", None, "student-1B", "sft", 0)
+    systems = {
+        "teacher": synthetic.generations(teacher, questions, slips),
+        "one": synthetic.generations(student, questions, gold),
+    }
+    found = comparisons((questions, systems, [("one", "teacher", "teacher")]))
+    row = pick(found, "direction", "tiny-math", student="student-1B")
+    assert (row["estimate"], row["high"], row["n"]) == (1, 1, 2)
+    assert row["low"] == pytest.approx(wilson(2, 2).low)
 
 
 def test_a_difference_is_paired_with_the_same_seed(study, rows):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,9 @@ GROUPS = {
     ),
 }
 
+# What the page rightly misses in a run of one seed without an axis of settings.
+RIGHTLY_MISSED = ("No method was run at several settings", "Every cell has one seed")
+
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "kdscope", *map(str, arguments)]
@@ -102,7 +106,8 @@ def test_every_group_of_metrics_has_rows_and_its_place_in_the_page(small_run, gr
     starts = [page.index(f'<section id="{name}">') for name in sections.split()]
     parts = "".join(page[start : page.index("</section>", start)] for start in starts)
     assert [name for name in shown.split() if f'id="t-{name}"' not in parts] == []
-    assert 'class="missing"' not in parts
+    missing = re.findall(r'class="missing">([^<]*)', parts)
+    assert [text for text in missing if not text.startswith(RIGHTLY_MISSED)] == []
 
 
 def test_every_method_answers_every_item_once(small_run):

@@ -160,6 +160,7 @@ def flag_columns(
         "s": s & known,
         "gained": known & s & ~t,
         "lost": known & t & ~s,
+        "discordant": known & (t != s),
     }
     table = {name: flag.astype(float) for name, flag in flags.items()}
     table["chance"] = np.asarray(chance, float) * graded

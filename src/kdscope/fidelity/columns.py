@@ -58,7 +58,7 @@ _COUNTS = {
     "expected_agreement": "graded",
     "error_consistency": "known",
     "volume": "counted",
-    "direction": "known",
+    "direction": "discordant",
     "flips_up": "known",
     "flips_down": "known",
 }

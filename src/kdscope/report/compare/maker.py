@@ -117,7 +117,7 @@ class Maker:
         if name in PROPORTIONS:
             return flat.share(found, self._total(PROPORTIONS[name]))
         if name == "direction":
-            return flat.share(found, self._total("gained") + self._total("lost"))
+            return flat.share(found, self._total("discordant"))
         if name == "accuracy_difference":
             return flat.difference(found, self._total("known"))
         if statistic in BEYOND_CHANCE:
