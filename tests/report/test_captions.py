@@ -7,6 +7,8 @@ from kdscope.fidelity import calibration
 from kdscope.fidelity.bleu_conventions import CONVENTIONS
 from kdscope.fidelity.overlap import SIGNATURES
 from kdscope.report.captions import in_words, kind_in_words, way
+from kdscope.report.frames import frame
+from kdscope.report.parts import note
 from kdscope.stats.classic import spearman
 from kdscope.stats.paired import mcnemar
 from kdscope.stats.runs import probability_of_improvement
@@ -90,3 +92,9 @@ def test_what_the_statistics_sign_is_known() -> None:
         assert way(estimate.signature).other == ""
         assert in_words([estimate.signature])
         assert "|" not in in_words([estimate.signature])
+
+
+def test_one_of_a_kind_is_said_as_one() -> None:
+    rows = frame({"n": [1, 1], "seeds": [3, 3], "signature": ["wilson95"] * 2})
+    assert note(rows, "families").startswith("1 family · 3 seeds · ")
+    assert note(rows, "answers").startswith("1 answer · ")

@@ -102,9 +102,14 @@ def note(rows: Frame, what: str = "items") -> str:
         values = sorted({int(value) for value in rows[column].dropna()})
         if values:
             spread = f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
-            parts.append(f"{spread} {unit[:-1] if values == [1] else unit}")
+            parts.append(f"{spread} {_singular(unit) if values == [1] else unit}")
     how = in_words(rows["signature"])
     return " · ".join([*parts, how] if how else parts)
+
+
+def _singular(units: str) -> str:
+    """One of some units: ``seed``, ``family``."""
+    return f"{units[:-3]}y" if units.endswith("ies") else units[:-1]
 
 
 def signatures(rows: Frame) -> list[str]:
