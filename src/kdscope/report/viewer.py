@@ -56,6 +56,7 @@ class Index:
 
 
 SCRIPTS = ("words.js", "search.js", "marking.js", "chunks.js", "detail.js", "viewer.js")
+STYLES = ("style.css", "viewer.css")
 
 
 def refresh_viewer(run: Path, name: str) -> Path | None:
@@ -77,7 +78,7 @@ def refresh_viewer(run: Path, name: str) -> Path | None:
 
 def _state(folder: Path, name: str) -> str:
     """A digest that changes whenever the viewer could: the tables that it reads, its own files."""
-    parts = [name, *(asset(script) for script in SCRIPTS), asset("viewer.html.j2")]
+    parts = [name, *map(asset, (*SCRIPTS, *STYLES, "viewer.html.j2"))]
     for table in ("generations", "items", "fidelity"):
         path = folder / f"{table}.parquet"
         found = path.stat() if path.is_file() else None
@@ -118,11 +119,10 @@ def build_viewer(
 
 def viewer_page(name: str, methods: set[str]) -> str:
     """The viewer's page; its script and data lie beside it."""
-    styles = ("style.css", "viewer.css")
     return render(
         "viewer.html.j2",
         theme.stylesheet(methods),
-        styles,
+        STYLES,
         (),
         title=f"{name} · answers",
         name=name,
