@@ -98,6 +98,22 @@ def test_two_items_that_only_one_has_right_are_no_certain_direction():
     assert row["low"] == pytest.approx(wilson(2, 2).low)
 
 
+def test_kappa_of_a_copy_is_not_certain_either():
+    questions = synthetic.items(40)
+    given = ["-1"] * 60 + [row["gold"] for row in questions[60:]]
+    who = [
+        synthetic.system("teacher", "teacher-3B", None, "sft", 0),
+        synthetic.system("one", None, "student-1B", "sft", 0),
+    ]
+    systems = {own["model"]: synthetic.generations(own, questions, given) for own in who}
+    found = comparisons((questions, systems, [("one", "teacher", "teacher")]))
+    row = pick(found, "kappa", "tiny-long", student="student-1B")  # 20 of 40 right, so E is 1/4
+    assert (row["estimate"], row["high"]) == (1, 1)
+    assert row["low"] == pytest.approx((wilson(40, 40).low - 0.25) / 0.75)
+    consistency = pick(found, "error_consistency", "tiny-long", student="student-1B")
+    assert (consistency["estimate"], consistency["low"]) == (1, None)
+
+
 def test_a_difference_is_paired_with_the_same_seed(study, rows):
     _, systems, _ = study
     gaps = [

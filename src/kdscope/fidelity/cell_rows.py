@@ -26,9 +26,14 @@ class CellRows:
         self.tasks, self.signature, self.seed = plan.labels, signature, seed
 
     def rows(
-        self, measure: str, cell: Sequence[Run], levels: Sequence[Level | None], **fields: Any
+        self,
+        measure: str,
+        cell: Sequence[Run],
+        levels: Sequence[Level | None],
+        expected: Sequence[Level | None] = (),
+        **fields: Any,
     ) -> list[Row]:
-        """Rows of a level."""
+        """Rows of a level; ``expected`` is the agreement by chance behind a kappa, where it is known."""
         found = [level for level in levels if level is not None]
         if not found:
             return []
@@ -43,7 +48,7 @@ class CellRows:
                 if value_range(measure) == (0.0, 1.0):
                     estimate = flat.share(estimate)
                 elif measure.endswith(_KAPPAS):
-                    estimate = flat.without(estimate)
+                    estimate = _kappa(estimate, expected, group, count)
                 rows.append(cell_row(measure, cell[0].system, task, estimate, len(parts), **fields))
         return rows
 
@@ -123,6 +128,17 @@ class CellRows:
             signature=self.signature,
             n=round(count),
         )
+
+
+def _kappa(
+    found: Estimate, expected: Sequence[Level | None], group: int | None, count: float
+) -> Estimate:
+    """A kappa of 1 in all resamples: everything agrees, as far as so few items can tell."""
+    levels = [level for level in expected if level is not None]
+    if found.estimate == 1.0 and flat.is_flat(found) and levels:
+        points = [(x.over_tasks() if group is None else x.of_task(group))[0] for x in levels]
+        found = flat.beyond_chance(found, 1.0, float(np.mean(points)), round(count))
+    return flat.without(found)
 
 
 def count_of(level: Level, group: int | None) -> float:

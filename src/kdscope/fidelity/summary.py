@@ -33,6 +33,7 @@ MARGIN = 0.02
 SHARED = ("train_limit", "decoding", "evaluation_prompt")  # as `kdscope.study.grid` has them
 TO_TEACHER = ("teacher", "wording", "tokens", "samples", "options", "calibration")
 OWN = ("agreement", "kappa", "bleu", "chrf", "rouge_l", "equation_f1", "flips_up", "flips_down")
+CHANCE = {"kappa": "expected_agreement"}  # kappa -> the level that says what chance alone gives
 GAINS = {
     "agreement": "gain_in_agreement",
     "kappa": "gain_in_kappa",
@@ -224,17 +225,23 @@ def _fidelity_rows(maker: CellRows, cell: Sequence[Run], teachers: Mapping[str, 
             # An SFT student belongs to no teacher; compared with several it needs their names.
             fields = {"teacher": teacher} if len(by_teacher) > 1 else {}
             for name in (*MEASURES[relation], *(TAILS if relation == "tokens" else ())):
-                levels = [run.levels.get((relation, reference, name)) for run, reference in links]
-                made = maker.rows(name, cell, levels, **fields)
+                levels, expected = (
+                    [run.levels.get((relation, reference, kind)) for run, reference in links]
+                    for kind in (name, CHANCE.get(name, ""))
+                )
+                made = maker.rows(name, cell, levels, expected, **fields)
                 for row in made:
                     row["signature"] = _signature(relation, name, row["signature"])
                 rows += made
     rows += _group_rows(maker, cell)
     own = [(run, ref) for run in cell for relation, ref in run.links if relation == "sft_student"]
     for name in OWN if own else ():
-        levels = [run.levels.get(("sft_student", reference, name)) for run, reference in own]
+        levels, expected = (
+            [run.levels.get(("sft_student", reference, kind)) for run, reference in own]
+            for kind in (name, CHANCE.get(name, ""))
+        )
         label = name if name.startswith("flips") else f"self_{name}"
-        rows += maker.rows(label, cell, levels)
+        rows += maker.rows(label, cell, levels, expected)
     return rows
 
 
