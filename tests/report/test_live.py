@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import axe_playwright_python as axe
 import pytest
 
 from kdscope.report.serve import HOST, server
@@ -177,6 +178,12 @@ def test_a_browser_follows_the_run(browser, going: Going, address: str) -> None:
     expect(first.locator("figcaption")).to_contain_text("4.5 at step 1, 0.5 at step 8")
     assert first.locator("polyline").get_attribute("points") == "0.0,2.0 300.0,42.0"
     expect(page.locator("#rest")).to_have_text("About 42 s left.")
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = {"moderate", "serious", "critical"}
+        assert not [rule["id"] for rule in found if rule["impact"] in serious]
     going.fail(0)
     expect(page.locator("#failed li")).to_contain_text(HOSTILE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
