@@ -39,14 +39,14 @@ def test_an_unknown_tracker_is_refused_with_the_nearest():
         overview("quickstart", ["trackers=[tensorbord]"])
 
 
-def test_a_tracker_that_is_not_installed_is_refused_by_its_extra(monkeypatch):
+def test_a_tracker_that_is_not_installed_is_refused_by_its_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"\.\[wandb\]"):
         tracking.require(("wandb",), "mine")
     found = overview("quickstart", ["trackers=[wandb]"])
     assert "wandb" in found.missing_extras()
     with pytest.raises(MissingExtraError, match=r"\.\[wandb\]"):
-        Study("quickstart", {"trackers": ["wandb"]}).run()
+        Study("quickstart", {"trackers": ["wandb"]}, out=tmp_path / "run").run()
 
 
 def test_a_folder_of_the_name_is_no_package(tmp_path, monkeypatch):
