@@ -51,7 +51,7 @@ def test_the_step_benchmark_does_the_same_work_with_every_trainer():
     losses = {row[0].strip("| "): float(row[-1].strip(" |")) for row in cells}
     assert losses["cached"] == losses["live"]
     assert losses["cached, fast"] == losses["live, fast"] != losses["live"]
-    assert losses["live, fast"] == pytest.approx(losses["live"], rel=1e-2)
+    assert losses["live, fast"] == pytest.approx(losses["live"], rel=1e-3)
     assert losses["trl distillation"] == pytest.approx(losses["live"], rel=1e-4)
     assert losses["trl gkd"] == pytest.approx(losses["live"], rel=0.1)  # its logits are rounded
     ours = {"cached", "live", "cached, fast", "live, fast"}
