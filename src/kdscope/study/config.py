@@ -5,83 +5,36 @@ everything filled in. A list under ``methods`` or ``ablations`` opens an axis of
 """
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    SerializerFunctionWrapHandler,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from kdscope.study.config_data import Data, TaskEntry
+from kdscope.study.fields import (
+    Axis,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Record,
+    as_axis,
+    as_names,
+    as_tuple,
 )
 
 PAPER_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 
-
-def _as_tuple(value: Any) -> Any:
-    """A scalar is an axis with one point; an absent value stays absent."""
-    return value if value is None or isinstance(value, list | tuple) else [value]
-
-
-def _as_axis(value: Any) -> Any:
-    if isinstance(value, list | tuple) and not value:
-        raise ValueError("is an empty list: an axis needs at least one value")
-    return _as_tuple(value)
-
-
-def _as_names(value: Any) -> Any:
-    return () if value is None else _as_tuple(value)
-
-
-T = TypeVar("T")
-Axis = Annotated[tuple[T, ...] | None, BeforeValidator(_as_axis)]
-
-
-class _Record(BaseModel):
-    """Base of all sections: immutable, no unknown keys, no NaN.
-
-    ``later`` names fields that this version knows and an earlier one did not: they are left out of
-    documents, and so of content keys, while nobody has written them.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset()
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in handler(self).items()
-            if name not in self.later or getattr(self, name) != fields[name].default
-        }
-
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Objective = Literal[
     "nll", "forward_kl", "reverse_kl", "jsd", "jsd_normalised", "skew_kl", "skew_rkl", "tvd", "mse",
     "adaptive_kl", "paper_forward_kl", "paper_reverse_kl", "paper_jsd",
 ]  # fmt: skip
-
-
+Engine = Literal["transformers", "vllm"]  # that decodes
+DEFAULT_ENGINE: Engine = "transformers"
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
-
-
 Quantisation = Literal["int8", "nf4"]
 
 
-class Model(_Record):
+class Model(Record):
     """A model: embedded name, hub id (``org/name@revision``) or checkpoint folder.
 
     ``name`` is how tables and folders call it; ``layers`` keeps only the first so many layers.
@@ -108,7 +61,7 @@ def _as_model(value: Any) -> Any:
 ModelEntry = Annotated[Model, BeforeValidator(_as_model)]
 
 
-class Lora(_Record):
+class Lora(Record):
     """Low-rank adapters: rank, scale, dropout and the projections that get one.
 
     ``base: nf4`` keeps the weights below them in 4 bits while they are trained (QLoRA).
@@ -119,107 +72,18 @@ class Lora(_Record):
     r: Count = 8
     alpha: Positive = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = PAPER_PROJECTIONS
+    targets: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = PAPER_PROJECTIONS
     base: Literal["full", "nf4"] = "full"
 
 
-class ExampleColumns(_Record):
-    """Which columns of the user's training data hold what; unnamed ones are found by their usual names."""
-
-    instruction: str | None = None
-    input: str | None = None
-    output: str | None = None
-
-
-class ItemColumns(_Record):
-    """Which columns of the user's test data hold what; unnamed ones are found by their usual names."""
-
-    instruction: str | None = None
-    input: str | None = None
-    answer: str | None = None
-    reference: str | None = None
-
-
-class _OwnSource(_Record):
-    """Data of the user's own: a file, or a data set of the hub."""
-
-    path: str | None = None
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
-    revision: str | None = None
-    split: str | None = None
-    config: str | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("needs either `path` (a file) or `hub` (owner/name), and not both")
-        idle = [name for name in ("revision", "split", "config") if getattr(self, name) is not None]
-        if self.path is not None and idle:
-            raise ValueError(f"has `{idle[0]}`, which means something with `hub` only")
-        return self
-
-
-class OwnData(_OwnSource):
-    """Training data of the user's own; tables call it by ``name``, else by its file or set."""
-
-    name: str | None = None
-    columns: ExampleColumns = ExampleColumns()
-
-
-def _as_words(value: Any) -> Any:
-    """Options; YAML's own truth values are not taken for words."""
-    if isinstance(value, list) and any(isinstance(word, bool) for word in value):
-        raise ValueError(
-            "holds true or false: YAML takes yes, no, on and off for these, so quote them"
-        )
-    return value
-
-
-class OwnTask(_OwnSource):
-    """A task of the user's own; ``form`` says how answers are read and compared."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    form: Literal["number", "letter", "word", "boolean", "text"]
-    options: Annotated[Axis[str], BeforeValidator(_as_words)] = None
-    max_new_tokens: Count = 256
-    statement: str = "the correct answer is {}"
-    columns: ItemColumns = ItemColumns()
-
-    @model_validator(mode="after")
-    def _options_fit(self) -> Self:
-        if self.options is not None and self.form not in ("word", "letter"):
-            raise ValueError(f"has `options`, which a task of the form {self.form} does not")
-        if "{}" not in self.statement:
-            raise ValueError(
-                f"has a `statement` without the place {{}} of the option: {self.statement!r}"
-            )
-        return self
-
-
-AS_NAME, AS_MAPPING = "as name", "as mapping"
-
-
-def _name_or_mapping(value: Any) -> str:
-    return AS_NAME if isinstance(value, str) else AS_MAPPING
-
-
-Data = Annotated[
-    Annotated[str, Tag(AS_NAME)] | Annotated[OwnData, Tag(AS_MAPPING)],
-    Discriminator(_name_or_mapping),
-]
-TaskEntry = Annotated[
-    Annotated[str, Tag(AS_NAME)] | Annotated[OwnTask, Tag(AS_MAPPING)],
-    Discriminator(_name_or_mapping),
-]
-
-
-class Train(_Record):
+class Train(Record):
     """How students are trained; ``lora: null`` means full fine-tuning.
 
-    ``precision: fast`` rounds the logits of the objective to the dtype of the head.
+    ``precision: fast`` rounds the logits of the objective to the dtype of the head; ``rollouts`` names
+    the engine in which students answer while they are trained.
     """
 
-    later = frozenset({"precision"})
+    later = frozenset({"precision", "rollouts"})
 
     data: Data
     limit: Count | None = None
@@ -238,9 +102,10 @@ class Train(_Record):
     lora: Lora | None = Lora()
     gradient_checkpointing: bool = False
     precision: Literal["exact", "fast"] = "exact"
+    rollouts: Engine = DEFAULT_ENGINE
 
 
-class TeacherTrain(_Record):
+class TeacherTrain(Record):
     """What differs for the teacher's own fine-tuning; everything else is as under ``train``."""
 
     data: Data | None = None
@@ -255,7 +120,7 @@ class TeacherTrain(_Record):
     lora: Lora | None = None
 
 
-class Decoding(_Record):
+class Decoding(Record):
     """How the headline answer is made; further samples are always drawn at ``temperature``."""
 
     strategy: Literal["greedy", "sample"] = "greedy"
@@ -268,11 +133,10 @@ def _as_decoding(value: Any) -> Any:
     return {"strategy": value} if isinstance(value, str) else value
 
 
-DEFAULT_ENGINE, ENGINES = "transformers", ("transformers", "vllm")  # that decode
 Prompt = Literal["clean", "paper", "chat"]
 
 
-class Settings(_Record):
+class Settings(Record):
     """Settings of a method; a list opens an axis. Which of them a method knows: ``METHODS``."""
 
     later = frozenset({"train_limit"})
@@ -315,17 +179,17 @@ class Ablations(Settings):
     teacher_quantize: Axis[Quantisation] = None
     decoding: Annotated[
         tuple[Annotated[Decoding, BeforeValidator(_as_decoding)], ...] | None,
-        BeforeValidator(_as_axis),
+        BeforeValidator(as_axis),
     ] = None
     evaluation_prompt: Axis[Prompt] = None
 
 
-class Evaluate(_Record):
+class Evaluate(Record):
     """Tasks or suites, and how they are decoded; ``engine`` also makes the teacher's texts."""
 
     later = frozenset({"sample_limit", "sample_seeds", "engine"})
 
-    tasks: Annotated[tuple[TaskEntry, ...], BeforeValidator(_as_tuple)]
+    tasks: Annotated[tuple[TaskEntry, ...], BeforeValidator(as_tuple)]
     limit: Count | None = None
     decoding: Annotated[Decoding, BeforeValidator(_as_decoding)] = Decoding()
     samples: Annotated[int, Field(ge=0)] = 0
@@ -334,7 +198,7 @@ class Evaluate(_Record):
     batch_size: Count = 32
     choices: bool = False
     distributions: Annotated[int, Field(ge=0)] = 8  # items per task whose tokens are compared
-    engine: Literal["transformers", "vllm"] = DEFAULT_ENGINE
+    engine: Engine = DEFAULT_ENGINE
 
     @field_validator("sample_limit", "sample_seeds")
     @classmethod
@@ -348,7 +212,7 @@ class Evaluate(_Record):
         return {} if self.engine == DEFAULT_ENGINE else {"engine": self.engine}
 
 
-class Statistics(_Record):
+class Statistics(Record):
     """Resampling and the margin of equivalence (fraction)."""
 
     resamples: Count = 10_000
@@ -356,7 +220,7 @@ class Statistics(_Record):
     margin: Fraction = 0.02
 
 
-class Server(_Record):
+class Server(Record):
     """An OpenAI-compatible completions endpoint (up to ``/v1``) and the teacher's name there."""
 
     url: str
@@ -373,7 +237,7 @@ class Server(_Record):
         return url
 
 
-class Study(_Record):
+class Study(Record):
     """A whole study.
 
     ``losses: paper`` trains as the paper's reference does: its formulas, on every position of prompt
@@ -386,9 +250,9 @@ class Study(_Record):
     description: str = ""
     conventions: Literal["kdscope", "paper"] = "kdscope"
     losses: Literal["corrected", "paper"] = "corrected"
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = (0,)
-    teachers: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    students: Annotated[tuple[ModelEntry, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    seeds: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (0,)
+    teachers: Annotated[tuple[ModelEntry, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    students: Annotated[tuple[ModelEntry, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     pairs: tuple[tuple[str, str], ...] | None = None
     include_base: bool = False
     prompt: Prompt = "clean"
@@ -410,7 +274,7 @@ class Study(_Record):
     ablations: Annotated[Ablations, BeforeValidator(_as_settings)] = Ablations()
     evaluate: Evaluate
     statistics: Annotated[Statistics, BeforeValidator(_as_settings)] = Statistics()
-    trackers: Annotated[tuple[Tracker, ...], BeforeValidator(_as_names)] = ()
+    trackers: Annotated[tuple[Tracker, ...], BeforeValidator(as_names)] = ()
 
     @field_validator("seeds")
     @classmethod

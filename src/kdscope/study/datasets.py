@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from kdscope.data.tasks import SUITES, TASKS, expand, find_train_set
 from kdscope.errors import ConfigError, DataError
 from kdscope.study import catalogue
-from kdscope.study.config import OwnData, OwnTask
+from kdscope.study.config_data import OwnData, OwnTask
 from kdscope.study.references import UnresolvedError, existing, places
 
 DATA_SUFFIXES = {".json", ".jsonl", ".csv", ".parquet"}

@@ -7,7 +7,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from kdscope.distillation.methods import METHODS
-from kdscope.study.config import AS_MAPPING, AS_NAME, Ablations, Settings, Study
+from kdscope.study.config import Ablations, Settings, Study
+from kdscope.study.config_data import AS_MAPPING, AS_NAME
 from kdscope.study.source import Location, nearest
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from kdscope.distillation.methods import METHODS
 from kdscope.errors import ConfigError
 from kdscope.models.families import PROJECTIONS
-from kdscope.study.config import Model, OwnData, OwnTask, Study
+from kdscope.study.config import Model, Study
+from kdscope.study.config_data import OwnData, OwnTask
 from kdscope.study.context import SERVER
 from kdscope.study.datasets import DataRef, TaskRef, data_ref, task_refs
 from kdscope.study.engine_rules import engine_mistakes
