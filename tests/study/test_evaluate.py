@@ -71,6 +71,16 @@ def test_few_items_can_be_sampled_and_answer_as_they_would_among_all():
     assert few[1, items[0].item] != few[2, items[0].item]
 
 
+def test_a_prediction_file_can_have_samples_of_a_few_items(tmp_path):
+    out = tmp_path / "few.parquet"
+    ask(out, tasks="tiny-math", samples=2, sample_limit=3)
+    assert tables.read("generations", out)["sample"].to_pylist() == [0] * 5 + [1] * 3 + [2] * 3
+    with pytest.raises(StoreError, match="another evaluation"):
+        ask(out, tasks="tiny-math", samples=2, sample_limit=2)
+    with pytest.raises(ConfigError, match="sample_limit is 3 and samples 0"):
+        ask(tmp_path / "none.parquet", sample_limit=3)
+
+
 def test_another_file_is_never_written_over(tmp_path):
     out = tmp_path / "x.parquet"
     ask(out, tasks="tiny-math", limit=2)

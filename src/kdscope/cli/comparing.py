@@ -94,6 +94,9 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
     prompt: Annotated[str, typer.Option(help="clean, paper or chat.")] = "clean",
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     samples: Annotated[int, typer.Option(min=0, help="More answers, at temperature 1.")] = 0,
+    sample_limit: Annotated[
+        int | None, typer.Option(min=1, help="Items per task that are sampled.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The task's own.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws; 0 is a seed.")] = 0,
@@ -116,8 +119,8 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 -- the options of a verb
 
     found = evaluate(
         model, ",".join(tasks), out, dtype=dtype, say=say, limit=limit, prompt=prompt,
-        temperature=temperature, samples=samples, max_new_tokens=max_new_tokens,
-        batch_size=batch_size, seed=seed, choices=choices, engine=engine,
+        temperature=temperature, samples=samples, sample_limit=sample_limit,
+        max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed, choices=choices, engine=engine,
     )  # fmt: skip
     if found["complete_before"]:
         say(f"{out} was complete: nothing to do")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import torch
@@ -20,7 +20,7 @@ from kdscope.generation.journal import Journal
 from kdscope.generation.settings import Decoding
 from kdscope.stats.proportions import proportion
 from kdscope.study.answering_model import AnsweringModel
-from kdscope.study.config import DEFAULT_ENGINE, ENGINES
+from kdscope.study.config import DEFAULT_ENGINE, Engine
 from kdscope.study.datasets import TaskRef, asked_tasks
 from kdscope.study.identity import digest
 from kdscope.study.subject import Subject, find_subject
@@ -37,6 +37,7 @@ class Settings:
         prompt: ``clean``, ``paper`` or ``chat``.
         temperature: of the headline answer; 0 is greedy.
         samples: further answers per item, drawn at temperature 1, for noise floors.
+        sample_limit: items per task that are sampled, from the first on; None is all.
         max_new_tokens: None is each task's own.
         batch_size: rows per batch.
         seed: keys the draws.
@@ -48,6 +49,7 @@ class Settings:
     prompt: str = "clean"
     temperature: float = 0.0
     samples: int = 0
+    sample_limit: int | None = None
     max_new_tokens: int | None = None
     batch_size: int = 32
     seed: int = 0
@@ -60,9 +62,14 @@ class Settings:
                 f"batch_size is {self.batch_size}, samples {self.samples}, limit {self.limit}; "
                 "batch_size and limit must be at least 1, samples at least 0"
             )
-        if self.engine not in ENGINES:
+        if self.sample_limit is not None and (self.samples < 1 or self.sample_limit < 1):
             raise ConfigError(
-                f"there is no engine {self.engine!r}; choose one of {', '.join(ENGINES)}"
+                f"sample_limit is {self.sample_limit} and samples {self.samples}: it limits the items "
+                "that are sampled, so both must be at least 1"
+            )
+        if self.engine not in get_args(Engine):
+            raise ConfigError(
+                f"there is no engine {self.engine!r}; choose one of {', '.join(get_args(Engine))}"
             )
 
 
@@ -142,9 +149,11 @@ def choices_file(out: Path) -> Path:
 def _mark(subject: Subject, refs: Sequence[TaskRef], how: Settings) -> str:
     """Digest of everything that can change the file."""
     data = [[*ref.fields.values()] for ref in refs]
-    settings = asdict(how)
-    if how.engine == DEFAULT_ENGINE:
-        del settings["engine"]  # files of earlier versions stay what they are
+    later = {
+        "engine": DEFAULT_ENGINE,
+        "sample_limit": None,
+    }  # files of earlier versions stay theirs
+    settings = {k: v for k, v in asdict(how).items() if k not in later or v != later[k]}
     return digest([subject.name, subject.identity, data, settings])
 
 
@@ -188,7 +197,7 @@ def _answer(
     scored: list[Row] = []
     for ref in refs:
         name, asked, task = ref.name, items[ref.name], task_of(ref.fields)
-        asking = Asking(template, _decodings(task, how))
+        asking = Asking(template, _decodings(task, how), how.sample_limit)
 
         def progress(done: int, total: int, name: str = name) -> None:
             say(f"{name}: {done:,} of {total:,} answers")
