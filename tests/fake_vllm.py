@@ -1,4 +1,4 @@
-"""A stand-in for vLLM, which runs on GPUs only: it knows the real names, refuses all others, and answers slowly.
+"""A stand-in for vLLM, which is too large to be everywhere: it knows the real names, refuses all others, and answers slowly.
 
 ``vllm_0_33_0.json`` holds the names of parameters and fields as they stand in the wheel of that version. Requests are
 answered one by one, in float32, by a plain loop over the checkpoint: no code of ours decodes here.
@@ -60,7 +60,7 @@ class LLM:
             False,
             False,
         )
-        self.sleeps, self.adapters = 0, {}
+        self.sleeps, self.adapters, self.stale = 0, {}, False
         assert given.get("max_lora_rank", 8) in REAL["MaxLoRARanks"]
         self.base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(given["tokenizer"])
@@ -79,6 +79,17 @@ class LLM:
         assert not self.asleep
         self.asleep, self.sleeps = True, self.sleeps + 1
 
+    def reset_prefix_cache(self, **given):
+        known("LLM.reset_prefix_cache", given)
+        self.stale = False
+
+    def collective_rpc(self, method, **given):
+        known("LLM.collective_rpc", given)
+        assert (method, list(given["kwargs"])) == ("reload_weights", ["weights_path"])
+        path = given["kwargs"]["weights_path"]
+        self.base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.stale = True
+
     def wake_up(self, **given):
         known("LLM.wake_up", given)
         assert self.asleep
@@ -88,6 +99,7 @@ class LLM:
         known("LLM.generate", given)
         assert not self.asleep
         assert not self.ended
+        assert not self.stale, "keys and values of other weights would be used"
         assert len(prompts) == len(sampling_params)
         lora = given.get("lora_request")
         model = self.base if lora is None else self.adapted(lora)
@@ -100,8 +112,14 @@ class LLM:
 
     def adapted(self, lora):
         assert self.given["enable_lora"]
-        known_as = self.adapters.setdefault(lora.lora_int_id, lora.lora_path)
-        assert known_as == lora.lora_path, "a number names one adapter for good"
+        number, again = lora.lora_int_id, getattr(lora, "load_inplace", False)
+        if again or number not in self.adapters:
+            self.adapters[number] = (lora.lora_path, self.loaded(lora))
+        path, model = self.adapters[number]
+        assert path == lora.lora_path, "a number names one adapter for good"
+        return model
+
+    def loaded(self, lora):
         rank = json.loads((Path(lora.lora_path) / "adapter_config.json").read_text())["r"]
         assert rank <= self.given["max_lora_rank"]
         fresh = AutoModelForCausalLM.from_pretrained(self.given["model"], dtype=torch.float32)

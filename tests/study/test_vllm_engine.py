@@ -10,13 +10,14 @@ import kdscope
 from kdscope import tables
 from kdscope.cli import app
 from kdscope.errors import ConfigError, MissingExtraError
+from kdscope.generation import vllm_decoder
 from kdscope.study import overview as overview_module
 from kdscope.study import preflight
 from kdscope.study.context import StepContext
 from kdscope.study.overview import overview
 from kdscope.study.plan import build_plan
 from kdscope.study.resolve import load_study
-from kdscope.study.steps import predict, sft, teacher_texts
+from kdscope.study.steps import distill, predict, sft, teacher_texts
 from tests import fake_vllm
 
 MODELS = {
@@ -194,3 +195,64 @@ def test_the_verb_evaluate_takes_the_engine(vllm, tmp_path, monkeypatch):
     assert "needs a CUDA GPU" in str(done.exception)
     with pytest.raises(ConfigError, match="choose one of transformers, vllm"):
         kdscope.evaluate("tiny-student-small", "tiny-math", plain, engine="vlm")
+
+
+ON_POLICY = {
+    "methods": {"sft": {}, "gkd": {"on_policy": 1.0}},
+    "evaluate": DEFAULT,
+    "train": {**STUDY["train"], "rollouts": "vllm"},
+}
+
+
+def test_only_on_policy_training_knows_of_the_engine_of_rollouts(tmp_path):
+    served = plan(tmp_path, **ON_POLICY)
+    plain = plan(tmp_path, **{**ON_POLICY, "train": STUDY["train"]})
+    new = [served.steps[key] for key in served.steps.keys() - plain.steps.keys()]
+    assert {step.kind for step in new} == {
+        "distill",
+        "predict",
+        "fidelity",
+        "distributions",
+        "stats",
+        "report",
+    }
+    (trained,) = [step for step in new if step.kind == "distill"]
+    assert trained.fields["on_policy"]["engine"] == "vllm"
+    assert overview(written(tmp_path, **ON_POLICY), out=tmp_path / "run").needs_vllm()
+
+
+def test_rollouts_that_it_cannot_make_are_mistakes_with_their_place(tmp_path):
+    text = mistakes(
+        tmp_path,
+        teachers=["tiny-teacher"],
+        students=[{"model": "tiny-teacher", "name": "cut", "layers": 2, "dtype": "bfloat16"}],
+        methods={"gkd": {"sampling_temperature": [1.0, 3.0]}},
+        evaluate=DEFAULT,
+        train={**STUDY["train"], "rollouts": "vllm", "lora": {"base": "nf4"}},
+    )
+    for part in (
+        "students[0]", "train.rollouts: vllm: it is cut after it is loaded",
+        "train.lora.base", "over weights in 4 bits",
+        "methods.gkd.sampling_temperature", "not at 3",
+    ):  # fmt: skip
+        assert part in text, text
+    assert "teachers[0]" not in text
+
+
+def test_a_student_is_trained_on_its_rollouts_from_vllm(vllm, tmp_path, monkeypatch):
+    monkeypatch.setattr(vllm_decoder, "unfit_device", lambda device: None)  # as built for CPUs
+    steps = plan(tmp_path, **ON_POLICY).steps
+    places = {}
+    for key, step in steps.items():
+        run = {"sft": sft.run, "distill": distill.run}.get(step.kind)
+        if run is not None:
+            places[key] = tmp_path / step.path
+            (places[key] / "resume").mkdir(parents=True)
+            inputs = {role: [places[k] for k in keys] for role, keys in step.inputs.items()}
+            context = StepContext(resume=places[key] / "resume", run_dir=tmp_path)
+            run(step.fields, inputs, places[key], context)
+    (engine,) = vllm.built
+    assert len(engine.asked) == 8  # one epoch of eight examples
+    assert engine.given["model"].endswith("tiny-student-small")
+    assert not engine.given["enable_sleep_mode"]
+    assert engine.given["enforce_eager"]

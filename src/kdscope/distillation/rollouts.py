@@ -1,14 +1,15 @@
 """Rollouts: sequences that the student samples while it is trained."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from kdscope.data.collation import Encoded
 from kdscope.distillation.paper_text import every_position
-from kdscope.generation.decoding import generate, uniform_draws
+from kdscope.generation.decoder import Decoder, TransformersDecoder
+from kdscope.generation.decoding import uniform_draws
 from kdscope.generation.settings import Decoding
 from kdscope.models.loading import padding_id
 from kdscope.models.states import put_head_back, take_head_out
@@ -24,6 +25,7 @@ class Rollouts:
         max_new_tokens: longest rollout.
         seed: keys the coin and every draw.
         batch_size: rows decoded together.
+        decoder: called with student, tokenizer and batch size before each rollout.
         per_coin: sequences of a window that share a coin; None for the whole optimizer step.
     """
 
@@ -32,6 +34,7 @@ class Rollouts:
     max_new_tokens: int
     seed: int
     batch_size: int = 64
+    decoder: Callable[..., Decoder] = TransformersDecoder
     per_coin: int | None = None
 
     def chosen(self, optimizer_step: int, count: int) -> list[bool]:
@@ -56,13 +59,10 @@ class Rollouts:
         decoding = Decoding(self.max_new_tokens, self.temperature, self.seed, stop=())
         put_head_back(model)
         model.eval()
-        answers = generate(
-            model,
-            tokenizer,
+        answers = self.decoder(model, tokenizer, self.batch_size).decode(
             [example.prompt for example in examples],
             [f"rollout/{optimizer_step}/{example.id}" for example in examples],
             decoding,
-            batch_size=self.batch_size,
         )
         model.train()
         take_head_out(model)

@@ -3,7 +3,7 @@
 Answers end at an end token, at the length, or at the first look, every ``CHECK_EVERY`` tokens, that finds
 a stop text. Sampled answers depend on (seed, item, sample) alone, but are others than transformers'. Adapters
 are not folded into the weights, which changes answers by rounding. Rows of the head without a token are never
-chosen, but they count in log-probabilities. Nothing of this has run on a GPU (``docs/hardware.md``).
+chosen, but they count in log-probabilities. It has run on CPUs, not on a GPU (``docs/hardware.md``).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from kdscope.generation.decoding import CHECK_EVERY, check_lengths, context_of, 
 from kdscope.generation.journal import Journal, in_batches
 from kdscope.generation.settings import Completion, Decoding
 from kdscope.generation.vllm_engine import Request, Written, engine_for
-from kdscope.generation.vllm_limits import MEMORY, no_gpu, unfit, unfit_temperature
+from kdscope.generation.vllm_limits import MEMORY, unfit, unfit_device, unfit_temperature
 from kdscope.models.adapters import ADAPTER, adapter_rank
 from kdscope.models.loading import (
     answer_settings,
@@ -37,19 +37,27 @@ class VllmDecoder:
         reference: the base, as :func:`kdscope.models.loading.load_model` takes it.
         path: folder of a local base checkpoint.
         trained: folder of what a training left; None for the base itself.
-        device: that this process has; only ``cuda`` will do.
+        device: that this process has; ``cuda``, or ``cpu`` where vLLM is built for it.
+        untrained: an adapter that changes nothing yet will do, too.
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        ConfigError: there is no GPU, or the share of its memory is no share.
+        ConfigError: it is built for another device, or the share of the memory is no share.
         ModelError: vLLM cannot serve such a model, or the adapter changes nothing.
     """
 
     def __init__(
-        self, reference: Mapping[str, Any], path: str | None, trained: Path | None, device: str
+        self,
+        reference: Mapping[str, Any],
+        path: str | None,
+        trained: Path | None,
+        device: str,
+        *,
+        untrained: bool = False,
     ) -> None:
-        if device != "cuda":
-            raise ConfigError(no_gpu())
+        if reason := unfit_device(device):
+            raise ConfigError(reason)
+        self._trained = trained
         self._adapter = trained if trained is not None and (trained / ADAPTER).is_file() else None
         unserved = f"vLLM cannot serve {reference['name']!r}:"
         for reason in unfit(reference, adapted=self._adapter is not None):
@@ -66,13 +74,19 @@ class VllmDecoder:
             "tokenizer_revision": options.get("revision"),
             "dtype": reference.get("dtype") or "float32",
         }
-        self._engine = engine_for(settings, adapter_rank(self._adapter) if self._adapter else 0)
+        rank = adapter_rank(self._adapter, untrained=untrained) if self._adapter else 0
+        self._engine = engine_for(settings, rank, device)
         barred = range(len(self.tokenizer), self._engine.rows)
         if len(barred) > MOST_BARRED:
             raise ModelError(
                 f"{unserved} {len(barred)} rows of its head have no token, and it can bar {MOST_BARRED}"
             )
         self._barred = dict.fromkeys(barred, BARRED)
+
+    def read_again(self) -> None:
+        """What a training left in its folder has changed since."""
+        if self._trained is not None:
+            self._engine.changed(self._trained)
 
     def decode(
         self,

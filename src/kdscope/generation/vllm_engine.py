@@ -1,8 +1,8 @@
 """Engines of vLLM, one per base model: the only file that meets the library.
 
-Written against the wheel of vLLM 0.33.0; it has not run on a GPU (``docs/hardware.md``). An engine is built
-at the first use and serves every student of its base. Between two uses it sleeps (weights in host memory,
-cache given up), so that a training in the same process has the GPU.
+Run with vLLM 0.32 on a CPU, read in the wheel of 0.33, not run on a GPU (``docs/hardware.md``). An engine is
+built at the first use and serves every student of its base. On a GPU it sleeps between two uses (weights
+in host memory, cache given up), so that a training in the same process has the memory.
 """
 
 import gc
@@ -16,6 +16,12 @@ from kdscope.errors import ModelError, missing_extra
 from kdscope.generation.vllm_limits import MEMORY, RANKS, memory_share
 
 KEPT = 2  # engines of a process; for a third, the one that was used longest ago is ended
+_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1"}  # nothing leaves the machine unasked
+_CPU_SETTINGS = {
+    "enforce_eager": True,  # it would wait for a compiler first
+    "enable_chunked_prefill": False,  # fails with seeds: it winds generators back, which CPUs' cannot be
+}
+_ON_CPU = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 class Request(NamedTuple):
@@ -40,22 +46,26 @@ class Engine:
     Args:
         settings: ``model``, ``revision``, ``tokenizer``, ``tokenizer_revision``, ``dtype`` of vLLM's ``LLM``.
         rank: of the largest adapter that it takes; 0 for none.
+        device: ``cuda`` or ``cpu``.
 
     Raises:
         MissingExtraError: vLLM is not installed.
         ModelError: it could not start.
     """
 
-    def __init__(self, settings: Mapping[str, Any], rank: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], rank: int, device: str) -> None:
         self.rank, self._asleep, self._numbers = rank, False, dict[Path, int]()
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing leaves the machine unasked
+        self._whole, self._changed = Path(settings["model"]), set[Path]()
+        self._sleeps = device == "cuda"
+        for name, value in (_ENVIRONMENT | (_ON_CPU if device == "cpu" else {})).items():
+            os.environ.setdefault(name, value)
         try:
             from vllm import LLM, SamplingParams
             from vllm.lora.request import LoRARequest
         except ImportError:
             raise missing_extra("vllm", "vLLM", "the engine vllm") from None
         self._sampling, self._lora = SamplingParams, LoRARequest
-        share = memory_share()
+        share = memory_share(device)
         adapters = {"enable_lora": True, "max_lora_rank": rank} if rank else {}
         try:
             self._llm = LLM(
@@ -64,7 +74,8 @@ class Engine:
                 generation_config="vllm",  # nothing but what a request says
                 max_model_len=-1,  # what memory allows, up to the model's own
                 gpu_memory_utilization=share,
-                enable_sleep_mode=True,
+                enable_sleep_mode=self._sleeps,
+                **({} if self._sleeps else _CPU_SETTINGS),
             )
         except (RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -85,17 +96,32 @@ class Engine:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """While open, it has its memory; after an error it is given up."""
+        """While open, it has its memory and knows the last weights; after an error it is given up."""
         try:
             if self._asleep:
                 self._llm.wake_up()
+            self._take_over()
             yield
-            self._llm.sleep(level=1)
-            self._asleep = True
+            if self._sleeps:
+                self._llm.sleep(level=1)
+                self._asleep = True
         except BaseException:
             for name in [name for name, one in _engines.items() if one is self]:
                 _engines.pop(name).end()
             raise
+
+    def _take_over(self) -> None:
+        """Read whole weights again that have changed, and forget what was computed before any change."""
+        if self._whole in self._changed:
+            new = {"weights_path": str(self._whole)}
+            self._llm.collective_rpc("reload_weights", kwargs=new)
+        if self._changed:
+            self._llm.reset_prefix_cache()
+        self._changed.discard(self._whole)
+
+    def changed(self, folder: Path) -> None:
+        """Another adapter, or other whole weights, lie in a folder that it has read before."""
+        self._changed.add(folder)
 
     def write(
         self, requests: Sequence[Request], adapter: Path | None, **sampling: Any
@@ -143,7 +169,11 @@ class Engine:
         if adapter is None:
             return None
         number = self._numbers.setdefault(adapter, len(self._numbers) + 1)
-        return self._lora(lora_name=str(adapter), lora_int_id=number, lora_path=str(adapter))
+        again = adapter in self._changed
+        self._changed.discard(adapter)
+        return self._lora(
+            lora_name=str(adapter), lora_int_id=number, lora_path=str(adapter), load_inplace=again
+        )
 
     def end(self) -> None:
         """Give everything back."""
@@ -155,7 +185,7 @@ class Engine:
 _engines: dict[str, Engine] = {}  # of this process by what they load, the last used at the end
 
 
-def engine_for(settings: Mapping[str, Any], rank: int) -> Engine:
+def engine_for(settings: Mapping[str, Any], rank: int, device: str) -> Engine:
     """The engine of a checkpoint, built unless there is one that takes adapters of this rank.
 
     Raises:
@@ -171,6 +201,6 @@ def engine_for(settings: Mapping[str, Any], rank: int) -> Engine:
             engine.end()
         for oldest in list(_engines)[: max(0, len(_engines) - KEPT + 1)]:
             _engines.pop(oldest).end()
-        engine = Engine(settings, rank)
+        engine = Engine(settings, rank, device)
     _engines[name] = engine
     return engine

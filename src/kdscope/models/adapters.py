@@ -87,15 +87,15 @@ def check_trained(model: PeftModel, folder: Path, adapter: str = "default") -> N
         raise _idle(folder)
 
 
-def adapter_rank(folder: Path) -> int:
+def adapter_rank(folder: Path, *, untrained: bool = False) -> int:
     """Rank of the adapter in a folder, which is looked at without its base model.
 
     Raises:
-        ModelError: every update of it is zero.
+        ModelError: every update of it is zero, unless it may be ``untrained``.
     """
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
         updates = [file.get_tensor(name) for name in file.keys() if ".lora_B." in name]  # noqa: SIM118
-    if not any(bool(update.abs().max() > 0) for update in updates):
+    if not (untrained or any(bool(update.abs().max() > 0) for update in updates)):
         raise _idle(folder)
     return int(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["r"])
 

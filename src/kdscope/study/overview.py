@@ -81,13 +81,16 @@ class Overview:
         needed = [] if find_spec("torch") is not None else sorted(e for e in extras if e)
         if find_spec("bitsandbytes") is None and any(map(self._quantises, self.todo)):
             needed.append("quant")
-        if find_spec("vllm") is None and self.needs_gpu():
+        if find_spec("vllm") is None and self.needs_vllm():
             needed.append("vllm")
         return [*needed, *absent(self.plan.trackers)]
 
-    def needs_gpu(self) -> bool:
-        """Whether a step to run decodes in an engine that knows nothing but GPUs."""
-        return any(self.plan.steps[key].fields.get("engine") == "vllm" for key in self.todo)
+    def needs_vllm(self) -> bool:
+        """Whether a step to run decodes in vLLM."""
+        steps = [self.plan.steps[key].fields for key in self.todo]
+        return any(
+            "vllm" in (f.get("engine"), (f.get("on_policy") or {}).get("engine")) for f in steps
+        )
 
     def _quantises(self, key: str) -> bool:
         fields = self.plan.steps[key].fields

@@ -2,7 +2,7 @@
 
 from kdscope.data.sources import examples_of, items_of
 from kdscope.errors import ConfigError, DataError, UserError, missing_extra
-from kdscope.generation.vllm_limits import memory_share, no_gpu
+from kdscope.generation.vllm_limits import memory_share, unfit_device
 from kdscope.models.sources import SMOLLM2, smollm2_gguf
 from kdscope.study.local import visible_gpus
 from kdscope.study.overview import Overview
@@ -25,10 +25,11 @@ def check(study: Overview, *, here: bool = True) -> None:
     require(study.plan.trackers, study.plan.name)
     for extra in study.missing_extras():
         raise missing_extra(extra, _LIBRARIES.get(extra, extra), f"the study {study.plan.name!r}")
-    if study.needs_gpu():
-        memory_share()
-        if here and not visible_gpus():
-            raise ConfigError(no_gpu())
+    if here and study.needs_vllm():
+        device = "cuda" if visible_gpus() else "cpu"
+        if reason := unfit_device(device):
+            raise ConfigError(reason)
+        memory_share(device)
     _raise_all([str(problem) for problem in (*_data(study.resolved), *_weights(study.resolved))])
 
 

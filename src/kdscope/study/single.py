@@ -32,7 +32,7 @@ from kdscope.study.training import Training, cell_system
 
 _TRAIN = ("limit", "validation", "epochs", "batch_size", "learning_rate", "schedule", "warmup_steps",
           "weight_decay", "max_grad_norm", "max_length", "reduction", "select", "lora",
-          "gradient_checkpointing", "precision")  # fmt: skip
+          "gradient_checkpointing", "precision", "rollouts")  # fmt: skip
 _FLAGS = ("teacher", "student", "method", "data", "out", "seed", "display")
 _STUDY = ("teacher_signal", "top_k", "server", "cache_dtype", "prompt", "teacher_adapted")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdscope.study.config import DEFAULT_ENGINE
 from kdscope.study.datasets import DataRef
 from kdscope.study.graph import Graph, system_name
 from kdscope.study.grid import PAPER_FORMS, Cell
@@ -22,6 +23,7 @@ class Training:
         train = self.study.train.model_dump(mode="json")
         self.split = {name: train.pop(name) for name in ("limit", "validation", "split_seed")}
         del train["data"]
+        self.rollouts: str = train.pop("rollouts", DEFAULT_ENGINE)
         self.train = train
         self.data = self._data(resolved.data, self.split)
         self.widest = self.data  # all that any student is trained on
@@ -195,6 +197,8 @@ class Training:
             "probability": settings["on_policy"],
             "sampling_temperature": settings["sampling_temperature"],
         }
+        if self.rollouts != DEFAULT_ENGINE:
+            found["engine"] = self.rollouts
         as_paper = {"sequences_per_coin": PAPER_COIN, "retokenised": True}
         return found | (as_paper if self.study.losses == "paper" else {})
 

@@ -1,6 +1,6 @@
 """Train a student under a method with a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from kdscope.distillation.shared import SharedTeacher, can_share
 from kdscope.distillation.signals import CachedTeacher, LiveTeacher, TeacherSignal
 from kdscope.distillation.training import Teaching, fit
 from kdscope.divergences import Objective
+from kdscope.generation.decoder import Decoder, TransformersDecoder
+from kdscope.generation.vllm_student import StudentInVllm
 from kdscope.models.adapters import add_adapter, load_trained
 from kdscope.models.loading import load_model, load_tokenizer, padding_id
 from kdscope.models.quantization import quantised
@@ -94,9 +96,9 @@ def _teaching(
     if "cache" in inputs:
         cache = TeacherCache(inputs["cache"][0], cache_subject(fields, tokenizer))
         signal = CachedTeacher(cache, context.device)
-    on_policy, rollouts = fields["on_policy"], None
-    if on_policy:
-        rollouts = _rollouts(fields, examples)
+    rollouts = None
+    if fields["on_policy"]:
+        rollouts = _rollouts(fields, examples, context)
     sigma = fields["teacher_noise"]
     if fields["signal"] in FEW_TOKENS:
         check_grouped(objective_of(fields["objective"]), sigma or 0.0)
@@ -111,15 +113,22 @@ def _every(examples: Sequence[Encoded], signal: str | None, tokenizer: Any) -> l
     return [every_position(example, padding_id(tokenizer)) for example in examples]
 
 
-def _rollouts(fields: dict[str, Any], examples: Sequence[Encoded]) -> Rollouts:
+def _rollouts(
+    fields: dict[str, Any], examples: Sequence[Encoded], context: StepContext
+) -> Rollouts:
     """When and how the student's own sequences are used; ``examples`` as they were written."""
     given, seed = fields["on_policy"], fields["seed"]
     probability, temperature = given["probability"], given["sampling_temperature"]
     longest = max(len(example.response) for example in examples)
+    decoder: Callable[..., Decoder] = TransformersDecoder
+    if given.get("engine") == "vllm":
+        student, folder = fields["student"], context.resume / "rollouts"
+        path = context.locations.get(student["name"])
+        decoder = StudentInVllm(student, path, folder, context.device)
     if not given.get("retokenised"):
-        return Rollouts(probability, temperature, longest, seed)
+        return Rollouts(probability, temperature, longest, seed, decoder=decoder)
     return RetokenisedRollouts(
-        probability, temperature, longest, seed,
+        probability, temperature, longest, seed, decoder=decoder,
         per_coin=given["sequences_per_coin"],
         prompts={example.id: example.prompt for example in examples},
         max_length=fields["train"]["max_length"],
