@@ -1,10 +1,12 @@
 """A student under training that answers in vLLM: its weights go there by a folder before each rollout."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kdscope.generation.decoder import Decoder
@@ -48,9 +50,21 @@ class StudentInVllm:
         if isinstance(model, PeftModel):
             model.save_pretrained(str(self._folder), selected_adapters=[str(model.active_adapter)])
         else:
-            model.save_pretrained(str(self._folder))
+            _save_whole(model, self._folder)
             tokenizer.save_pretrained(str(self._folder))
         if self._decoder is None:
             self._decoder = VllmDecoder(*self._base, self._folder, self._device, untrained=True)
         self._decoder.read_again()
         return self._decoder
+
+
+def _save_whole(model: PreTrainedModel, folder: Path) -> None:
+    """A checkpoint with a head of its own: one that is tied to the embeddings vLLM does not read again."""
+    weights = {name: weight.detach() for name, weight in model.state_dict().items()}
+    weights["lm_head.weight"] = model.get_parameter("lm_head.weight").detach().clone()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(model.config)
+    config.tie_word_embeddings = False
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
