@@ -104,8 +104,8 @@ def scored(model, prompts, answers):
     return torch.tensor(means)
 
 
-@pytest.mark.parametrize("lora", [LORA, None])
-def test_a_student_under_training_answers_with_the_weights_of_the_moment(tmp_path, lora):
+@pytest.mark.parametrize(("lora", "by"), [(LORA, 0.3), (None, 0.1)])
+def test_a_student_under_training_answers_with_the_weights_of_the_moment(tmp_path, lora, by):
     student = add_adapter(load_model(STUDENT), lora, 0).eval()
     rollouts = StudentInVllm(STUDENT, None, tmp_path / "student", "cpu")
     tokenizer, decoding = load_tokenizer(STUDENT), Decoding(12, stop=())
@@ -118,8 +118,8 @@ def test_a_student_under_training_answers_with_the_weights_of_the_moment(tmp_pat
             return float((told - scored(student, prompts, answers)).abs().median())
 
         assert apart() < 0.02, f"step {step}"  # bfloat16, other kernels
-        moved(student, step)
-        assert apart() > 0.2, f"step {step}: weights that moved would do as well"
+        moved(student, step, by)
+        assert apart() > 0.1, f"step {step}: weights that moved would do as well"
 
 
 def free_port():

@@ -28,13 +28,13 @@ def base(tmp_path):
     return saved(tmp_path / "base", random_model())
 
 
-def moved(model, seed):
+def moved(model, seed, by=0.3):
     """As an optimizer step leaves it."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad:
-                weight.add_(torch.randn_like(weight) * 0.3)
+                weight.add_(torch.randn_like(weight) * by)
     return model
 
 
