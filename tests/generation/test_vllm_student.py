@@ -1,5 +1,10 @@
 """A student under training in vLLM's stand-in: it answers with the weights of the moment."""
 
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 import torch
 
@@ -87,3 +92,28 @@ def test_rollouts_are_those_of_the_decoder_that_they_name(vllm, base, tmp_path):
     (asked,) = {params.temperature for _, params, _ in vllm.built[0].asked}
     assert asked == 0.7
     assert student.training
+
+
+HOLDS_AN_ENGINE = """
+import subprocess, sys, time
+from kdscope.generation import vllm_engine
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+guard = vllm_engine._guard(vllm_engine._children())
+print(child.pid, guard.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_an_engine_has_started_ends_with_us_however_we_end():
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS_AN_ENGINE], stdout=subprocess.PIPE
+    ) as process:
+        child, guard = map(int, process.stdout.readline().split())
+        process.kill()
+    for pid in (child, guard):
+        for _ in range(100):
+            if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"{pid} lives on")

@@ -7,10 +7,14 @@ in host memory, cache given up), so that a training in the same process has the 
 
 import gc
 import os
+import subprocess
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from kdscope.errors import ModelError, missing_extra
 from kdscope.generation.vllm_limits import MEMORY, RANKS, memory_share
@@ -66,6 +70,7 @@ class Engine:
             raise missing_extra("vllm", "vLLM", "the engine vllm") from None
         self._sampling, self._lora = SamplingParams, LoRARequest
         share = memory_share(device)
+        before = _children()
         adapters = {"enable_lora": True, "max_lora_rank": rank} if rank else {}
         try:
             self._llm = LLM(
@@ -83,6 +88,7 @@ class Engine:
                 f"vLLM could not start with {settings['model']!r}: {reason}. Its own lines are in the log; "
                 f"{MEMORY} is the share of the GPU's memory that it takes, {share:g} now"
             ) from error
+        self._dismiss_guard = weakref.finalize(self, _dismiss, _guard(_children() - before))
 
     @property
     def context(self) -> int:
@@ -178,8 +184,24 @@ class Engine:
     def end(self) -> None:
         """Give everything back."""
         self._llm.llm_engine.engine_core.shutdown()
+        self._dismiss_guard()
         del self._llm
         gc.collect()
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def _guard(processes: set[int]) -> subprocess.Popen[bytes]:
+    """A shell that waits for our end, however it comes, and then ends these, which would live on."""
+    command = f"read _; kill -9 {' '.join(map(str, processes))} 2>&-"
+    return subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE)
+
+
+def _dismiss(guard: subprocess.Popen[bytes]) -> None:
+    guard.kill()
+    guard.communicate()
 
 
 _engines: dict[str, Engine] = {}  # of this process by what they load, the last used at the end
