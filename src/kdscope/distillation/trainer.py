@@ -8,12 +8,15 @@ for the step.
 """
 
 import contextlib
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
@@ -246,7 +249,8 @@ class DistillationTrainer(Trainer):
         signal = self._signal(inputs["rolled"])
         targets = None if signal is None else signal.targets(examples, batch)
         weights = self._weights(examples, num_items_in_batch, hidden.device) * micro.counts
-        loss = self._loss(hidden, labels, weights, examples, targets)
+        observed = targets is not None and micro.counts and self._observed()
+        loss = self._loss(hidden, labels, weights, examples, targets, observed)
         if not torch.isfinite(loss):
             where = diagnosis.origin(
                 self._evidence(hidden, labels, examples, targets, signal), self.pad_id
@@ -265,13 +269,13 @@ class DistillationTrainer(Trainer):
         weights: Tensor,
         examples: Sequence[Encoded],
         targets: Targets | None,
+        observed: bool,
     ) -> Tensor:
         if isinstance(targets, TopK):
             return grouped_objective(
                 hidden, self.head, labels, weights, self.objective, targets, self.vocabulary
             )
         noise = self.noise and self.noise.of(examples, self.state.global_step, hidden.device)
-        observed = targets is not None and self._observed()
         result = fused_objective(
             hidden,
             self.head,
@@ -296,10 +300,17 @@ class DistillationTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """With the loss also what was observed of both distributions, dropped mass included."""
-        if "loss" in logs and self.seen is not None:
-            logs |= self.seen.means()
-            self.seen = None
+        if "loss" in logs:
+            seen, self.seen = self._seen_by_all(), None
+            logs |= seen.means() if seen else {}
         super().log(logs, *args, **kwargs)
+
+    def _seen_by_all(self) -> Telemetry | None:
+        """What all processes have observed; each saw its own share."""
+        if self.args.world_size == 1:
+            return self.seen
+        parts = gather_object([self.seen and self.seen.on_cpu()])
+        return functools.reduce(operator.add, filter(None, parts)) if any(parts) else None
 
     def _evidence(
         self,
@@ -343,6 +354,8 @@ class DistillationTrainer(Trainer):
         """Weights of a checkpoint, the student's own beside a teacher's (transformers 5.20 forgets them)."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         student: Any = self.model if model is None else model
+        if self.is_fsdp_enabled:  # has put back all weights that are trained
+            return
         if len(getattr(student, "peft_config", ())) > 1:
             student.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from torch.distributed.fsdp import FSDPModule
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -282,6 +283,7 @@ class _Validation(TrainerCallback):
                 hidden, trainer.head, labels, ones, Objective("nll"), vocab_size=trainer.vocabulary
             ).loss
             total, tokens = total + float(loss), tokens + len(labels)
+        _reshard(trainer.student)
         trainer.student.train()
         return total / max(tokens, 1)
 
@@ -289,3 +291,10 @@ class _Validation(TrainerCallback):
         """Put the best weights back, where they were asked for."""
         if self.best is not None:
             self.trainer.student.load_state_dict(self.best[1], strict=False)
+
+
+def _reshard(model: torch.nn.Module) -> None:
+    """Give back what a forward pass without a backward one leaves gathered of sharded weights."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

@@ -1,6 +1,6 @@
 """What is watched while training, from the logits in memory. At temperature 1, in nats."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class Telemetry:
                 for field in fields(self)
             }
         )
+
+    def on_cpu(self) -> "Telemetry":
+        """The same sums, to be told to another process."""
+        sums = ((field.name, getattr(self, field.name)) for field in fields(self)[1:])
+        return replace(self, **{name: value.cpu() for name, value in sums if value is not None})
 
     def means(self) -> dict[str, float]:
         """Mean per token of everything that was observed."""

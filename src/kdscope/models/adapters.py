@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from kdscope.errors import ModelError
@@ -73,6 +75,21 @@ def load_trained(
     raise ModelError(
         f"{folder} holds no trained model: neither adapter_config.json nor safetensors"
     )
+
+
+def save_trained(model: torch.nn.Module, folder: Path) -> None:
+    """Write what :func:`load_trained` reads. All processes of a training call it, the first one writes."""
+    several, whole = torch.distributed.is_initialized(), None
+    if isinstance(model, FSDPModule):
+        adapted = isinstance(model, PeftModel)
+        options = StateDictOptions(
+            full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted
+        )
+        whole = get_model_state_dict(model, options=options)
+    if not several or torch.distributed.get_rank() == 0:
+        model.save_pretrained(folder, state_dict=whole)  # type: ignore[operator]
+    if several:
+        torch.distributed.barrier()
 
 
 def check_trained(model: PeftModel, folder: Path, adapter: str = "default") -> None:

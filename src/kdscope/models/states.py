@@ -20,6 +20,11 @@ class _Headless(nn.Module):
         super().__init__()
         self.head = head
 
+    @property
+    def weight(self) -> Tensor:
+        """The head's: tied heads are known by it, and sharded in one group with the embeddings."""
+        return self.head.weight  # type: ignore[return-value]
+
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden
 

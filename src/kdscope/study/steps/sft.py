@@ -6,7 +6,7 @@ from typing import Any
 from kdscope import tables
 from kdscope.distillation.training import Machine, Teaching, Trained, fit
 from kdscope.divergences import Objective
-from kdscope.models.adapters import add_adapter
+from kdscope.models.adapters import add_adapter, save_trained
 from kdscope.models.loading import load_model, load_tokenizer
 from kdscope.models.quantization import quantised
 from kdscope.study.context import StepContext
@@ -62,7 +62,7 @@ def machine(context: StepContext) -> Machine:
 
 def save(trained: Trained, out: Path) -> dict[str, Any]:
     """Write model and curves; returns the measures of the training."""
-    trained.model.save_pretrained(out / "model")  # type: ignore[operator]
+    save_trained(trained.model, out / "model")
     (out / "model" / "README.md").unlink(missing_ok=True)
     tables.write("curves", trained.curves, out / "curves.parquet")
     return {
