@@ -67,9 +67,6 @@ def compare(folder, way, cases, alone):
     for case in cases:
         model, expected = alone(case)
         found = torch.load(folder / f"{case}.pt")
-        if "killed" in CASES[case]:  # what the first attempt had seen was not seen again
-            assert found["tokens"] < expected["tokens"]
-            found["tokens"] = expected["tokens"]
         assert_same(found, expected, case)
         assert_saved_whole(folder / case / "model", case, model)
 

@@ -127,6 +127,7 @@ def test_a_killed_training_goes_on_at_its_checkpoint(tmp_path, monkeypatch):
     resumed = train(tmp_path / "b", epochs=4)
     assert resumed.steps == 4
     assert torch.equal(weights(undisturbed), weights(resumed))
+    assert resumed.supervised_tokens == undisturbed.supervised_tokens
 
 
 def test_rollouts_are_keyed_and_need_no_teacher_text(tmp_path):

@@ -94,7 +94,6 @@ class DistillationTrainer(Trainer):
         self.student = model
         self.vocabulary = len(tokenizer)
         self.batch_size, self.micro_batch = batch_size, micro_batch
-        self.supervised_tokens = 0
         self.seen: Telemetry | None = None
         super().__init__(
             model=model,
@@ -143,7 +142,8 @@ class DistillationTrainer(Trainer):
         sums = torch.tensor([tokens, len(own)], device=device)
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums, "sum")
-        self.supervised_tokens += int(sums[0])  # type: ignore[index]
+        # Supervised ones; checkpoints keep the count.
+        self.state.num_input_tokens_seen += int(sums[0])  # type: ignore[index]
         total = sums[0 if self.reduction == "token" else 1]  # type: ignore[index]
         return [{"parts": parts}], total
 
@@ -249,7 +249,7 @@ class DistillationTrainer(Trainer):
         signal = self._signal(inputs["rolled"])
         targets = None if signal is None else signal.targets(examples, batch)
         weights = self._weights(examples, num_items_in_batch, hidden.device) * micro.counts
-        observed = targets is not None and micro.counts and self._observed()
+        observed = targets is not None and bool(micro.counts) and self._observed()
         loss = self._loss(hidden, labels, weights, examples, targets, observed)
         if not torch.isfinite(loss):
             where = diagnosis.origin(

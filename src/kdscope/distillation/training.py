@@ -155,7 +155,7 @@ def fit(
     return Trained(
         trainer.finish(),
         curves,
-        trainer.supervised_tokens,
+        trainer.state.num_input_tokens_seen,
         trainer.state.global_step,
         trainer.micro_batch,
     )
