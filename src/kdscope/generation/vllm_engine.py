@@ -86,7 +86,7 @@ class Engine:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise ModelError(
                 f"vLLM could not start with {settings['model']!r}: {reason}. Its own lines are in the log; "
-                f"{MEMORY} is the share of the GPU's memory that it takes, {share:g} now"
+                f"{MEMORY} is the share of the memory that it takes, {share:g} now"
             ) from error
         self._dismiss_guard = weakref.finalize(self, _dismiss, _guard(_children() - before))
 

