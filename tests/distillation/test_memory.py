@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from kdscope.distillation import rollouts as rolling
 from kdscope.distillation.memory import is_out_of_memory
 from kdscope.distillation.rollouts import Rollouts
 from kdscope.distillation.training import Teaching
 from kdscope.distillation.windows import MicroBatch, micro_batches, share
+from kdscope.generation.decoder import TransformersDecoder
 from kdscope.models.adapters import add_adapter
 from tests.distillation.test_training import LORA, examples, teacher, train, weights
 from tests.tiny import random_model
@@ -62,19 +62,21 @@ def test_other_errors_are_not_tried_again(tmp_path):
     assert calls == [8]
 
 
-def test_rollouts_that_do_not_fit_are_sampled_fewer_at_a_time(tmp_path, monkeypatch):
-    sizes, whole_generate = [], rolling.generate
+def test_rollouts_that_do_not_fit_are_sampled_fewer_at_a_time(tmp_path):
+    sizes = []
 
-    def narrow(model, tokenizer, prompts, keys, decoding, *, batch_size):
-        sizes.append(batch_size)
-        if batch_size > 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: made up")
-        return whole_generate(model, tokenizer, prompts, keys, decoding, batch_size=batch_size)
+    class Narrow(TransformersDecoder):
+        def decode(self, *given):
+            sizes.append(self.batch_size)
+            if self.batch_size > 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: made up")
+            return super().decode(*given)
 
-    teaching = Teaching(teacher(), Rollouts(1.0, 1.0, 8, seed=1), teacher())
-    whole = train(tmp_path / "a", "jsd", teaching=teaching)
-    monkeypatch.setattr(rolling, "generate", narrow)
-    again = train(tmp_path / "b", "jsd", teaching=teaching)
+    def trained(folder, **how):
+        teaching = Teaching(teacher(), Rollouts(1.0, 1.0, 8, seed=1, **how), teacher())
+        return train(folder, "jsd", teaching=teaching)
+
+    whole, again = trained(tmp_path / "a"), trained(tmp_path / "b", decoder=Narrow)
     assert sizes == [64, 4, 2]
     torch.testing.assert_close(weights(again), weights(whole), rtol=1e-5, atol=1e-6)
 
