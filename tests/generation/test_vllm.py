@@ -8,6 +8,7 @@ import torch
 
 from kdscope.errors import ConfigError, DataError, MissingExtraError, ModelError
 from kdscope.generation import vllm_decoder as decoder_module
+from kdscope.generation import vllm_limits
 from kdscope.generation.decoder import Decoder, TransformersDecoder
 from kdscope.generation.journal import Journal
 from kdscope.generation.settings import Decoding
@@ -262,6 +263,7 @@ def test_a_head_with_too_many_rows_without_a_token_is_refused(vllm, tmp_path):
 
 
 def test_without_a_gpu_the_library_or_a_share_it_says_so(vllm, base, monkeypatch):
+    monkeypatch.setattr(vllm_limits, "_built_for_cpus", lambda: False)
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
         VllmDecoder(REFERENCE, base, None, "cpu")
     monkeypatch.setenv("KDSCOPE_VLLM_MEMORY", "80%")
